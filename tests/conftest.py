@@ -1,0 +1,29 @@
+"Fixtures: the real data where there is some, and pictures that look like it where there is none"
+import os
+from pathlib import Path
+
+import pytest
+from fastai.data.external import fastai_path
+
+
+@pytest.fixture(scope='session')
+def cifar10_path():
+    "Where the real CIFAR-10 lies; never downloads"
+    path = Path(os.environ.get('CIFAR9_DATA') or fastai_path('data')/'cifar10')
+    if not path.exists(): pytest.skip('the real CIFAR-10 is not on this machine; set $CIFAR9_DATA to run this test')
+    return path
+
+
+@pytest.fixture(scope='session')
+def cifar10(cifar10_path):
+    from cifar9.data import load_cifar10
+    return load_cifar10(cifar10_path)
+
+
+@pytest.fixture
+def cli():
+    "Runs the installed command in a process of its own"
+    import subprocess, sys
+    def run(*args, cwd=None, **env):
+        return subprocess.run([Path(sys.executable).with_name('cifar9'), *map(str, args)], capture_output=True, text=True, cwd=cwd, env=os.environ | env)
+    return run

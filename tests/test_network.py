@@ -1,0 +1,55 @@
+"The network of the brief against the rows it was given, an independent summary, and autograd"
+import csv
+from pathlib import Path
+
+import pytest, torch
+
+from cifar9.anatomy import _trace, check_brief, count_params, layer_table, receptive_field
+from cifar9.models import create_model, dilated_net, list_models
+
+with open(Path(__file__).with_name('layer_table.tsv')) as f: reference = list(csv.DictReader(f, delimiter='\t'))
+
+
+def test_every_row_of_the_brief():
+    table = layer_table(dilated_net())
+    assert len(reference) == 71
+    assert [(r.layer, ', '.join(map(str, r.shape)), r.params) for r in table] == [(r['layer'], r['output_shape'], int(r['params'])) for r in reference]
+    assert table.total == count_params(dilated_net()) == 197_392
+
+
+def test_torchsummary_prints_the_same_rows(capsys):
+    torchsummary = pytest.importorskip('torchsummary')
+    torchsummary.summary(dilated_net(), (3,32,32), device='cpu')
+    rows = [line for line in capsys.readouterr().out.splitlines() if '[-1' in line]
+    assert [line.split()[0].rsplit('-', 1)[0] for line in rows] == [r['layer'] for r in reference]
+    assert [line[line.index('[')+1:line.index(']')] for line in rows] == [r['output_shape'] for r in reference]
+    assert [int(line.split()[-1].replace(',', '')) for line in rows] == [int(r['params']) for r in reference]
+
+
+@pytest.mark.parametrize('name', list_models())
+def test_every_model_meets_the_brief(name):
+    model = create_model(name)
+    report = check_brief(model)
+    assert report.passed, report
+    assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+
+
+def test_receptive_field_of_the_brief_by_autograd():
+    "With all weights positive, a pixel has a gradient exactly if the unit depends on it"
+    model = dilated_net(drop=0).eval()
+    for p in model.parameters(): torch.nn.init.ones_(p)
+    features = {}
+    model.o.widen.register_forward_hook(lambda m, i, o: features.update(map=o))
+    reach = next(s.reach[0] for name,_,_,s in reversed(_trace(model, (3,32,32))) if name.startswith('o.widen'))
+    for i in range(4):
+        x = torch.ones(1, 3, 32, 32, dtype=torch.float64, requires_grad=True)
+        model.double()(x)
+        features['map'][0,0,i,i].backward()
+        rows = x.grad[0].abs().sum((0,2)).nonzero().flatten()
+        lo,hi = reach.span(i)
+        assert (rows.min(), rows.max()) == (max(lo, 0), min(hi, 31))
+    assert receptive_field(model) == min(hi-lo+1 for lo,hi in map(reach.span, range(4))) > 44
+
+
+@pytest.mark.parametrize('kwargs,layers', [(dict(drop=0), 54), (dict(norm='gn'), 71), (dict(act='silu'), 71)])
+def test_arguments(kwargs, layers): assert len(layer_table(dilated_net(**kwargs))) == layers

@@ -1,0 +1,69 @@
+"On the real CIFAR-10, where it is"
+import json, shutil, tarfile, time
+from pathlib import Path
+
+import numpy as np, pytest
+
+from cifar9.data import cifar10_classes, checksum, load_cifar10, read_cifar10
+
+pytestmark = pytest.mark.real
+first_run = Path(__file__).parents[1]/'images'/'first_run'
+
+
+def test_counts_and_published_statistics(cifar10):
+    assert cifar10.images.shape == (60_000,32,32,3) and cifar10.classes == cifar10_classes
+    assert (np.bincount(cifar10.train_y) == 5000).all() and (np.bincount(cifar10.test_y) == 1000).all()
+    mean,std = cifar10.stats
+    np.testing.assert_allclose(mean, [0.49139968, 0.48215841, 0.44653091], atol=1e-8)
+    np.testing.assert_allclose(std, [0.24703223, 0.24348513, 0.26158784], atol=1e-8)
+
+
+def test_a_second_start_takes_under_two_seconds(cifar10, cifar10_path):
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        load_cifar10(cifar10_path)
+        times.append(time.perf_counter()-began)
+    assert sorted(times)[1] < 2
+
+
+def test_a_damaged_cache_is_made_anew(cifar10_path, cifar10, tmp_path, monkeypatch):
+    monkeypatch.setenv('CIFAR9_CACHE', str(tmp_path))
+    load_cifar10(cifar10_path)
+    file, = tmp_path.iterdir()
+    file.write_bytes(file.read_bytes()[:100_000])
+    assert checksum(load_cifar10(cifar10_path)) == checksum(cifar10)
+    assert file.stat().st_size > 180e6
+
+
+@pytest.mark.slow
+def test_one_changed_pixel_is_found(cifar10_path, tmp_path, monkeypatch):
+    from PIL import Image
+    monkeypatch.setenv('CIFAR9_CACHE', str(tmp_path/'cache'))
+    if not (cifar10_path/'train').is_dir(): pytest.skip('$CIFAR9_DATA is no image tree')
+    shutil.copytree(cifar10_path, tmp_path/'copy')
+    victim = next((tmp_path/'copy'/'train'/'cat').iterdir())
+    img = Image.open(victim)
+    img.putpixel((3,3), tuple(255-v for v in img.getpixel((3,3))))
+    img.save(victim)
+    with pytest.raises(ValueError, match='some differ from the published ones'): load_cifar10(tmp_path/'copy')
+    victim.unlink()
+    with pytest.raises(ValueError, match="4,999 images of class 'cat' in train"): load_cifar10(tmp_path/'copy')
+
+
+@pytest.mark.slow
+def test_the_archive_gives_the_same_arrays(cifar10_path, cifar10, tmp_path):
+    if not cifar10_path.is_dir(): pytest.skip('$CIFAR9_DATA is no folder')
+    with tarfile.open(tmp_path/'cifar10.tgz', 'w:gz', compresslevel=1) as t: t.add(cifar10_path, 'cifar10')
+    archive = read_cifar10(tmp_path/'cifar10.tgz')
+    assert np.array_equal(archive.images, cifar10.images) and np.array_equal(archive.labels, cifar10.labels)
+
+
+def test_the_run_of_the_readme_still_gives_its_accuracy(cli, cifar10_path):
+    "Other processors round differently, so that a few of the 10,000 images may fall on the other side"
+    told = json.loads((first_run/'metrics.json').read_text())
+    r = cli('evaluate', first_run, '--data', cifar10_path, '--json')
+    assert r.returncode == 0, r.stderr
+    again = json.loads(r.stdout)
+    assert again['n'] == 10_000 and abs(again['correct'] - told['correct']) <= 5
+    assert told['accuracy'] >= .82
