@@ -43,8 +43,8 @@ class LayerRow(NamedTuple):
     name:str     # where it is in the model
 
 class LayerTable(list):
-    "Rows of `layer_table`; as text, a table with totals"
-    total = property(lambda self: sum(r.params for r in self))
+    "Rows of `layer_table` and `total`, the parameters of the whole model; as text, a table"
+    total = 0
     def __str__(self):
         width = max([len(r.layer) for r in self]+[5]) + 1 + len(str(len(self)))
         lines = [f"{'layer':<{width}}  {'output shape':<20} {'parameters':>10}"]
@@ -72,6 +72,7 @@ def layer_table(
         with _resting(model): model(torch.zeros(2, *size, device=p.device, dtype=p.dtype))
     finally:
         for h in hooks: h.remove()
+    table.total = count_params(model) # also those that belong to no row
     return table
 
 # %% ../nbs/02_anatomy.ipynb #3e3846bb

@@ -8,6 +8,7 @@ __all__ = ['norms', 'acts', 'finish', 'conv_unit', 'depthwise_separable_conv', '
 
 # %% ../nbs/03_blocks.ipynb #cb9d7c4f
 from collections import OrderedDict
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,7 +19,8 @@ norms = { # name: module for `nf` channels
     'bn': nn.BatchNorm2d,
     'ln': lambda nf: nn.GroupNorm(1, nf),  # over all channels and pixels of an image
     'gn': lambda nf: nn.GroupNorm(4, nf)}  # over a quarter of the channels
-acts = {'relu':nn.ReLU, 'leaky_relu':nn.LeakyReLU, 'gelu':nn.GELU, 'silu':nn.SiLU, 'mish':nn.Mish, 'hardswish':nn.Hardswish}
+acts = {'relu':partial(nn.ReLU, inplace=True), # in place: the norm before it does not need its output again, and the step moves less memory
+        'leaky_relu':nn.LeakyReLU, 'gelu':nn.GELU, 'silu':nn.SiLU, 'mish':nn.Mish, 'hardswish':nn.Hardswish}
 
 def _choice(kind, name, known):
     if name not in known: raise ValueError(f"unknown {kind} '{name}'; known: {', '.join(known)}")

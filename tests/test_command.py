@@ -25,12 +25,16 @@ def tree(tmp_path):
     return tmp_path/'tree'
 
 
-def test_help(cli):
-    r = cli('--help')
-    assert r.returncode == 0
-    for command in ('data','train','evaluate','summary','check'):
-        assert command in r.stdout
-        assert cli(command, '--help').returncode == 0
+def test_installed(installed):
+    r = installed('--help')
+    assert r.returncode == 0 and all(c in r.stdout for c in ('data','train','evaluate','summary','check'))
+    r = installed('check')
+    assert (r.returncode, r.stderr) == (0, '') and 'the brief is met' in r.stdout
+    one_sentence(installed('evaluate', 'nowhere'), "'nowhere'")
+
+
+@pytest.mark.parametrize('command', ['data','train','evaluate','summary','check'])
+def test_help(cli, command): assert cli(command, '--help').returncode == 0
 
 
 def test_summary_and_check(cli):
@@ -40,10 +44,10 @@ def test_summary_and_check(cli):
     one_sentence(cli('check', 'dilated_nett'), "'dilated_nett'", 'dilated_net')
 
 
-def test_no_data_and_no_network(cli, tmp_path):
+def test_no_data_and_no_network(installed, tmp_path):
     env = dict(FASTAI_HOME=str(tmp_path/'home'), CIFAR9_DATA='', https_proxy='http://127.0.0.1:9', http_proxy='http://127.0.0.1:9', HTTPS_PROXY='http://127.0.0.1:9')
-    one_sentence(cli('data', **env), tmp_path/'home', 'could not be fetched', 'shapes10')
-    one_sentence(cli('train', '--out', tmp_path/'run', **env), 'could not be fetched')
+    one_sentence(installed('data', **env), tmp_path/'home', 'could not be fetched', 'shapes10')
+    one_sentence(installed('train', '--out', tmp_path/'run', **env), 'could not be fetched')
     assert not (tmp_path/'run').exists() and not list((tmp_path/'home').rglob('*.tgz'))
 
 

@@ -51,5 +51,5 @@ def test_receptive_field_of_the_brief_by_autograd():
     assert receptive_field(model) == min(hi-lo+1 for lo,hi in map(reach.span, range(4))) > 44
 
 
-@pytest.mark.parametrize('kwargs,layers', [(dict(drop=0), 54), (dict(norm='gn'), 71), (dict(act='silu'), 71)])
+@pytest.mark.parametrize('kwargs,layers', [(dict(drop=0), 71-13), (dict(norm='gn'), 71), (dict(act='silu'), 71)])
 def test_arguments(kwargs, layers): assert len(layer_table(dilated_net(**kwargs))) == layers

@@ -59,10 +59,10 @@ def test_the_archive_gives_the_same_arrays(cifar10_path, cifar10, tmp_path):
     assert np.array_equal(archive.images, cifar10.images) and np.array_equal(archive.labels, cifar10.labels)
 
 
-def test_the_run_of_the_readme_still_gives_its_accuracy(cli, cifar10_path):
+def test_the_run_of_the_readme_still_gives_its_accuracy(installed, cifar10_path):
     "Other processors round differently, so that a few of the 10,000 images may fall on the other side"
     told = json.loads((first_run/'metrics.json').read_text())
-    r = cli('evaluate', first_run, '--data', cifar10_path, '--json')
+    r = installed('evaluate', first_run, '--data', cifar10_path, '--json')
     assert r.returncode == 0, r.stderr
     again = json.loads(r.stdout)
     assert again['n'] == 10_000 and abs(again['correct'] - told['correct']) <= 5

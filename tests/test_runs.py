@@ -12,9 +12,9 @@ command = Path(sys.executable).with_name('cifar9')
 
 
 @pytest.mark.slow
-def test_killed_and_resumed_ends_with_the_same_weights(tmp_path, cli):
+def test_killed_and_resumed_ends_with_the_same_weights(tmp_path, installed):
     args = ['train','--data','shapes10','--epochs','3','--bs','250']
-    whole = cli(*args, '--out', tmp_path/'whole')
+    whole = installed(*args, '--out', tmp_path/'whole')
     assert whole.returncode == 0, whole.stderr
     p = subprocess.Popen([command, *args, '--out', tmp_path/'killed'], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     while not (tmp_path/'killed'/'checkpoint.pt').exists():
@@ -23,15 +23,15 @@ def test_killed_and_resumed_ends_with_the_same_weights(tmp_path, cli):
     os.kill(p.pid, signal.SIGKILL)
     p.wait()
     assert not (tmp_path/'killed'/'metrics.json').exists()
-    resumed = cli('train', '--resume', tmp_path/'killed')
+    resumed = installed('train', '--resume', tmp_path/'killed')
     assert resumed.returncode == 0, resumed.stderr
     a,b = (load_file(tmp_path/n/'model.safetensors') for n in ('whole','killed'))
     assert all(torch.equal(a[k], b[k]) for k in a)
     assert sorted(f.name for f in (tmp_path/'killed').iterdir()) == ['config.json','curves.png','history.csv','metrics.json','model.safetensors']
     told = json.loads((tmp_path/'killed'/'metrics.json').read_text())
-    again = json.loads(cli('evaluate', tmp_path/'killed', '--json').stdout)
+    again = json.loads(installed('evaluate', tmp_path/'killed', '--json').stdout)
     assert (again['correct'], again['loss']) == (told['correct'], told['loss'])
-    assert cli('train', '--resume', tmp_path/'killed').returncode == 2
+    assert installed('train', '--resume', tmp_path/'killed').returncode == 2
 
 
 @pytest.mark.slow
