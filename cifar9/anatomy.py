@@ -199,15 +199,17 @@ class Rule:
     wanted:str
     measured:str
     passed:bool
+    where:str=''     # names of the layers it was measured at
     bonus:bool=False # reported, but not needed to pass
 
 class BriefReport(list):
     "The rules of `check_brief`"
     passed = property(lambda self: all(r.passed for r in self if not r.bonus))
     def __str__(self):
-        cols = [('rule','wanted','measured',''), *((r.name+(' (bonus)' if r.bonus else ''), r.wanted, r.measured, 'pass' if r.passed else ('no' if r.bonus else 'FAIL')) for r in self)]
-        widths = [max(len(row[i]) for row in cols) for i in range(4)]
-        lines = ['  '.join(f'{c:<{w}}' for c,w in zip(row, widths)).rstrip() for row in cols]
+        rows = [(r.name, r.measured + (f' at {r.where}' if r.where and not r.passed else ''), r.wanted, ('bonus' if r.bonus else 'pass') if r.passed else ('no bonus' if r.bonus else 'FAIL')) for r in self]
+        rows = [('rule','measured','wanted',''), *rows]
+        widths = [max(len(row[i]) for row in rows) for i in range(4)]
+        lines = ['  '.join(f'{c:<{w}}' for c,w in zip(row, widths)).rstrip() for row in rows]
         return '\n'.join(lines + ['the brief is met' if self.passed else 'the brief is not met'])
     __repr__ = __str__
 
@@ -249,15 +251,18 @@ def check_brief(
     separable,field,params = _separable(body), receptive_field(model, size), count_params(model)
     main_strided = [s for s in strided if s.name in on_main]
     ok_down = bool(down) and all(max(s.module.stride) > 1 or (max(s.module.dilation) > 1 and s.module.padding in (0, (0,0), 'valid')) for s in down)
+    def by(s): return f'stride {max(_pair(s.module.stride))}' if max(_pair(s.module.stride)) > 1 else f'dilation {max(s.module.dilation)}'
+    def count(found): return str(len(found)) if found else 'none'
     return BriefReport([
-        Rule('blocks', '4 of 3 convolutions or more, and an output', f"{len(blocks)} of {', '.join(str(len(b)) for b in blocks)}; output of {len(head)}", len(blocks)==4 and min(map(len, blocks), default=0)>=3 and len(main) > gap),
-        Rule('no pooling but the last', 'none', _names(pools) or 'none', not pools),
-        Rule('blocks end in a convolution that downsamples', 'stride 2, or dilated without padding', '; '.join(f"{s.name} {s.before[0]} to {s.after[0]}" + (f' by stride {s.module.stride[0]}' if max(s.module.stride)>1 else f' by dilation {s.module.dilation[0]}') for s in down) or 'none does', ok_down),
-        Rule('main path without stride', 'none', _names(main_strided) or 'none', not main_strided, bonus=True),
-        Rule('nothing strided at all', 'none', _names(strided) or 'none', not strided, bonus=True),
-        Rule('receptive field', 'more than 44 pixels', f'{field} pixels', field > 44),
-        Rule('depthwise separable convolution', '1 or more', f'{len(separable)}' + (f': {_names(separable)}' if separable else ''), bool(separable)),
-        Rule('dilated convolution', '1 or more', f'{len(dilated)}' + (f': {_names(dilated)}' if dilated else ''), bool(dilated)),
-        Rule('global average pooling', 'then at most 1 layer', f'{main[gap].name}, then {len(head)}' if gap < len(main) else 'none', gap < len(main) and len(head) <= 1),
+        Rule('blocks of convolutions', '4 of 3 or more, and an output', f"{len(blocks)} of {', '.join(str(len(b)) for b in blocks)}, output of {len(head)}",
+             len(blocks)==4 and min(map(len, blocks), default=0) >= 3 and len(main) > gap),
+        Rule('no pooling but the last', 'none', count(pools), not pools, _names(pools)),
+        Rule('blocks end by downsampling', 'stride 2, or dilated without padding', ', '.join(f'{s.before[0]} to {s.after[0]} by {by(s)}' for s in down) or 'none does', ok_down, _names(down)),
+        Rule('main path without stride', 'none', count(main_strided), not main_strided, _names(main_strided), bonus=True),
+        Rule('nothing strided at all', 'none', count(strided), not strided, _names(strided), bonus=True),
+        Rule('receptive field', 'more than 44 pixels', f'{field} pixels', field > 44, 'the last feature map'),
+        Rule('depthwise separable', '1 or more', count(separable), bool(separable), _names(separable)),
+        Rule('dilated', '1 or more', count(dilated), bool(dilated), _names(dilated)),
+        Rule('global average pooling', 'then at most 1 layer', f'then {len(head)}' if gap < len(main) else 'none', gap < len(main) and len(head) <= 1, _names(main[gap:])),
         Rule('parameters', 'fewer than 200,000', f'{params:,}', params < 200_000),
     ])
