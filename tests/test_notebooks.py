@@ -1,5 +1,6 @@
 "Every notebook runs, each in a process of its own, as nbdev_test runs it"
 import configparser
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -19,5 +20,6 @@ def test_there_are_notebooks(): assert len(notebooks) >= 9
 
 @pytest.mark.parametrize('path', notebooks, ids=lambda p: p.relative_to(root/'nbs').as_posix())
 def test_notebook(path):
-    with get_context('spawn').Pool(1) as pool: ok,seconds = pool.apply(nbdev_test.test_nb, (path,), dict(skip_flags=flags, force_flags=[], basepath=root, showerr=True))
+    with ProcessPoolExecutor(1, mp_context=get_context('spawn')) as process: # not a Pool, whose processes may have no workers of their own
+        ok,_ = process.submit(nbdev_test.test_nb, path, skip_flags=flags, basepath=root).result()
     assert ok, f'{path.name} failed, its error is printed above'
