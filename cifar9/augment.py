@@ -15,6 +15,7 @@ from copy import deepcopy
 from pathlib import Path
 
 import albumentations as A, cv2, matplotlib.pyplot as plt, numpy as np
+from fastai.torch_core import TensorImageBase
 from fastai.vision.core import PILImage, PILMask, TensorBBox, TensorPoint
 from fastai.vision.data import get_grid
 from fasttransform import Transform
@@ -26,10 +27,10 @@ class CounterRandom:
     def __init__(self, seed):
         self.numpy,self.python = np.random.Generator(np.random.Philox(key=seed)), random.Random(seed)
 
-    def seek(self, item, epoch):
+    def seek(self, item, epoch, stream=0):
         bits = self.numpy.bit_generator
         state = bits.state
-        state['state']['counter'][:] = 0,0,item,epoch # the two words in front leave room for 2**128 draws
+        state['state']['counter'][:] = 0,stream,item,epoch # the word in front counts the draws
         state['buffer_pos'],state['has_uint32'] = 4,0 # nothing left over from the last item
         bits.state = state
         self.python.seed(int(bits.random_raw()))
@@ -60,13 +61,13 @@ def _as_compose(pipeline, which):
 # %% ../nbs/01_augment.ipynb #ebee7512
 class AlbumentationsTransform(Transform):
     "An Albumentations pipeline as an item transform of fastai: `PILImage` in and out, or uint8 0-255 `(N,H,W,3)` in `cifar_dls`"
-    order = 0
     def __init__(self,
         train,         # transform, list or `A.Compose` for training
         valid=None,    # the same for validation, testing and prediction; None: the image as it is
-        seed:int=None, # same seed, item and epoch: same augmentation; None: a new one in every process
+        seed:int=None, # in `cifar_dls`: same seed, item and epoch, same augmentation; None: a new one each time. A `DataBlock` follows fastai's `set_seed`
+        order:int=0,   # place among the item transforms; fastai's Resize has 1, so 2 augments what is already resized
     ):
-        super().__init__()
+        super().__init__(order=order)
         self.train,self.valid = _as_compose(train, 'train'), None if valid is None else _as_compose(valid, 'valid')
         self.random = CounterRandom(random.SystemRandom().getrandbits(63) if seed is None else seed)
         for pipeline in (self.train, self.valid):
@@ -81,16 +82,17 @@ class AlbumentationsTransform(Transform):
         self.random.seek(random.getrandbits(63), random.getrandbits(63)) # fastai seeds `random` anew for every worker and epoch
         return PILImage.create(_image(self._pipeline, np.asarray(img)))
 
-    def encodes(self, o:PILMask|TensorBBox|TensorPoint):
-        raise TypeError(f'AlbumentationsTransform moves images only, and this item has a {type(o).__name__} that would stay behind; use a pipeline that moves nothing, or none')
+    def encodes(self, o:PILMask|TensorBBox|TensorPoint|TensorImageBase|np.ndarray):
+        if isinstance(o, np.ndarray) and o.ndim < 2: return o # a target, not an image
+        raise TypeError(f'AlbumentationsTransform takes PILImages with categories or numbers, and this item has a {type(o).__name__}, which would stay as it was; use it in item_tfms, and not with masks, boxes or points')
 
-    def augment_arrays(self, images, items, epoch, split_idx):
+    def augment_arrays(self, images, items, epoch, split_idx, stream=0):
         "A batch for `ArrayDL`: uint8 0-255 `(N,H,W,3)`, augmented by the streams of `(seed, item, epoch)`"
         pipeline = self.valid if split_idx == 1 else self.train
         if pipeline is None: return images
         out = None
         for i,(img,item) in enumerate(zip(images, items)):
-            self.random.seek(int(item), epoch)
+            self.random.seek(int(item), epoch, stream)
             new = _image(pipeline, img)
             if out is None: out = np.empty((len(images),*new.shape), np.uint8)
             out[i] = new

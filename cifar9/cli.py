@@ -24,8 +24,9 @@ def _command(f):
         warnings.filterwarnings('ignore', category=FutureWarning, module='torch|fastai')
         try:
             with redirect_stdout(sys.stderr): text,code = f(*args, **kwargs)
-        except (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError) as e:
-            typer.echo(f'cifar9: {e}', err=True)
+        except (ValueError, OSError) as e:
+            system = isinstance(e, OSError) and e.errno # not one of ours: the system's words, and the way out
+            typer.echo(f"cifar9: '{e.filename}': {e.strerror}; name another path" if system else f'cifar9: {e}', err=True)
             raise typer.Exit(2) from e
         except KeyboardInterrupt:
             typer.echo('cifar9: stopped', err=True)
@@ -76,7 +77,7 @@ def train(
     if resume is not None:
         given = [p for p in ctx.params if p not in ('resume','as_json') and ctx.get_parameter_source(p).name == 'COMMANDLINE']
         if given: raise ValueError(f"--resume takes every setting from '{resume}'; leave out {', '.join('--'+p.replace('_','-') for p in given)}")
-    valid = int(valid) if valid.lstrip('-').isdigit() else valid
+    valid = int(valid) if valid.removeprefix('-').isdigit() else valid
     bars = sys.stderr.isatty()
     run = run_training(data, model, recipe, out=out, resume=resume, seed=seed, valid=valid, num_workers=num_workers, precision=precision, progress=bars,
                        log=None if bars else lambda line: print(line, flush=True), epochs=epochs, lr=lr, bs=bs)

@@ -179,11 +179,12 @@ def _batch_records(name, file):
     "Records of one file `data_batch_1` ... `test_batch`"
     try:
         d = _ArrayUnpickler(file, encoding='bytes').load()
-        x,labels,names = d[b'data'].reshape(-1,3,32,32).transpose(0,2,3,1), d[b'labels'], d[b'filenames']
-    except (pickle.UnpicklingError, EOFError, KeyError, ValueError, AttributeError) as e:
+        x = d[b'data'].reshape(-1,3,32,32).transpose(0,2,3,1)
+        rows = [(int(label), name.decode(), img) for img,label,name in zip(x, d[b'labels'], d[b'filenames'])]
+    except (pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError, AttributeError, OverflowError, MemoryError) as e: # whatever a damaged pickle makes of itself
         raise ValueError(f"'{name}' is not a batch of CIFAR-10 ({type(e).__name__}: {e}); fetch the data again") from e
     split = 'test' if 'test' in Path(name).name else 'train'
-    for img,label,fname in zip(x, labels, names): yield split, label, fname.decode(), img
+    for label,fname,img in rows: yield split, label, fname, img
 
 def _read_batches(root):
     "Records of the official folder `cifar-10-batches-py`"
@@ -206,7 +207,7 @@ def _read_archive(path):
                     yield split, _label(folder, f"'{path}'"), name, _decode(io.BytesIO(tar.extractfile(m).read()), f'{path}:{m.name}')
                 elif _in_batches.search(m.name): yield from _batch_records(f'{path}:{m.name}', io.BytesIO(tar.extractfile(m).read()))
     except (tarfile.TarError, EOFError, zlib.error, OSError) as e:
-        raise ValueError(f"'{path}' is not a whole archive ({type(e).__name__}: {e}); delete it and fetch it again") from e
+        raise ValueError(f"'{path}' is not a whole archive ({type(e).__name__}: {str(e).splitlines()[0] if str(e) else 'no more to read'}); delete it and fetch it again") from e
 
 # %% ../nbs/00_data.ipynb #95848ae6
 def _layout(path):
@@ -257,15 +258,15 @@ def verify_cifar10(data:ImageArrays):
 # %% ../nbs/00_data.ipynb #8b643a88
 def _walk(folder):
     for o in sorted(os.scandir(folder), key=lambda o: o.name):
+        yield o
         if o.is_dir(): yield from _walk(o.path)
-        else: yield o
 
 def _fingerprint(root):
-    "Changes when any file below `root` does"
+    "Changes when any file or folder below `root` does"
     h = hashlib.blake2b(str(root.resolve()).encode(), digest_size=12)
     for f in [root] if root.is_file() else _walk(root):
         st = f.stat()
-        h.update(f'{f.name}/{st.st_size}/{st.st_mtime_ns}'.encode())
+        h.update(f'{os.fspath(f)}/{st.st_size}/{st.st_mtime_ns}'.encode())
     return h.hexdigest()
 
 def cache_folder()->Path:
@@ -326,7 +327,7 @@ def load_data(
 # %% ../nbs/00_data.ipynb #f171639c
 class ImageAt(Transform):
     "Row number to `PILImage`; what is no row number (path, array, PIL image) is opened and fitted to the size of the arrays"
-    input_types = (Integral, str, Path, bytes, np.ndarray, Image.Image, torch.Tensor)
+    input_types = (Integral, str, Path, bytes, np.ndarray, Image.Image)
     def __init__(self, images): self.images = images
     def encodes(self, o):
         if isinstance(o, Integral): return PILImage.create(self.images[o])
@@ -367,8 +368,8 @@ class ArrayDL(TfmdDL):
 
     def _cut(self, rows):
         images = self.dataset.tls[0].tfms.fs[0].images[rows]
-        for t in self.after_item.fs:
-            if hasattr(t, 'augment_arrays'): images = t.augment_arrays(images, rows, self.clock.epoch, self.dataset.split_idx)
+        for k,t in enumerate(self.after_item.fs): # `k`: two transforms of one seed go different ways
+            if hasattr(t, 'augment_arrays'): images = t.augment_arrays(images, rows, self.clock.epoch, self.dataset.split_idx, k)
         x = TensorImage(torch.from_numpy(np.ascontiguousarray(images)).permute(0,3,1,2)) # a view: stays channels-last in memory
         if len(self.dataset.tls) == 1: return (x,)
         return x, TensorCategory(torch.from_numpy(self.dataset.tls[1].tfms.fs[0].labels[rows]))
@@ -395,7 +396,7 @@ def cifar_dls(
     tfms=None,               # item transform(s) for training, such as cifar9.augment's `AlbumentationsTransform`
     valid:str|int='test',    # validate on the test images, or on that many training images held out
     num_workers:int=0,       # processes that prepare batches; 0 is fastest for arrays unless the augmentation is slow
-    seed:int=42,             # of the shuffling, the augmentation and the choice of what is held out
+    seed:int=42,             # of the shuffling and of the choice of what is held out; `tfms` have their own
     val_bs:int=512,          # images a batch in validation
     device:torch.device=None,# None: fastai's default
 )->DataLoaders:              # `x` float, normalised with the data set's mean and std on the device, `(bs,3,H,W)`; `y` `(bs,)`
@@ -405,6 +406,7 @@ def cifar_dls(
     if valid == 'test': splits = np.arange(data.n_train), np.arange(data.n_train, len(data.images))
     elif isinstance(valid, Integral): splits = held_out(data.train_y, valid, seed)
     else: raise ValueError(f"valid is {valid!r}, allowed are 'test' or a number of training images to hold out, such as 5000")
+    if bs > len(splits[0]): raise ValueError(f'bs is {bs}, but only {len(splits[0]):,} training images are left beside the {len(splits[1]):,} held out; take a smaller bs, or hold out fewer')
     ds = Datasets(range(len(data.images)), [[ImageAt(data.images)], [ClassAt(data.labels, data.classes), Categorize(vocab=data.classes)]], splits=splits)
     device = torch.device(device or default_device())
     mean,std = data.stats

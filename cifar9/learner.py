@@ -110,7 +110,7 @@ def machine()->dict:
     cpuinfo,meminfo = Path('/proc/cpuinfo'), Path('/proc/meminfo')
     cpu = next((l.split(':')[1].strip() for l in cpuinfo.read_text().splitlines() if l.startswith('model name')), '') if cpuinfo.exists() else platform.processor()
     gb = round(int(meminfo.read_text().split()[1])/2**20, 1) if meminfo.exists() else None
-    return dict(system=platform.system(), cpu=cpu, cores=os.cpu_count(), memory_gb=gb, gains_by_bf16=gains_by_bf16('cpu'),
+    return dict(system=platform.system(), cpu=cpu, cores=os.cpu_count(), memory_gb=gb, threads=torch.get_num_threads(), gains_by_bf16=gains_by_bf16('cpu'),
                 gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None)
 
 def versions()->dict:
@@ -125,16 +125,28 @@ def _new_run(out, default):
         n = 1
         while (folder := Path('runs')/f'{default}-{n}').exists(): n += 1
     else: folder = Path(out)
-    if folder.is_file(): raise ValueError(f"out is '{folder}', which is a file; name a folder that is new or empty")
+    for f in (folder, *folder.parents):
+        if f.is_file(): raise ValueError(f"out is '{folder}', but '{f}' is a file; name a folder that is new or empty")
     there = [f for f in _run_files if (folder/f).exists()]
     if there: raise FileExistsError(f"'{folder}' already holds a run ({', '.join(there)}); name another folder with out, or go on with it by resume")
     return folder
 
+def _claim(folder, config):
+    "Write config.json, unless another run has just begun in the same folder"
+    try:
+        with open(folder/'config.json', 'x') as f: f.write(json.dumps(config, indent=1)+'\n')
+    except FileExistsError: raise FileExistsError(f"another run has just begun in '{folder}'; name another folder with out") from None
+
 def _read_config(run):
     folder = Path(run)
     if not (folder/'config.json').is_file(): raise FileNotFoundError(f"'{folder}' is no run folder, it has no config.json; name a folder that `train` wrote")
-    try: return json.loads((folder/'config.json').read_text())
-    except json.JSONDecodeError as e: raise ValueError(f"'{folder/'config.json'}' is damaged ({e}); train anew into another folder") from e
+    try:
+        config = json.loads((folder/'config.json').read_text())
+        missing = [k for k in ('data','model','recipe','settings','seed','valid','num_workers','precision','channels_last','device','classes','mean','std','n_train') if k not in config]
+        if missing: raise ValueError(f"no {', '.join(missing)}")
+        _settings(config['recipe'], **config['settings'])
+    except (TypeError, ValueError) as e: raise ValueError(f"'{folder/'config.json'}' is damaged ({str(e) or type(e).__name__}); train anew into another folder") from e
+    return config
 
 def read_run(
     run:str|Path,      # folder that `train` wrote
@@ -191,12 +203,12 @@ class RunRecorder(Callback):
         file = self.folder/'history.csv'
         history = pd.concat([pd.read_csv(file), pd.DataFrame([row])]) if file.exists() else pd.DataFrame([row])
         history.to_csv(part := file.with_name('history.csv.part'), index=False)
+        os.replace(part, file) # before the checkpoint: a row too many is cut off by `_restore`, a missing one could not be made up
         self._checkpoint()
-        os.replace(part, file)
         if self.log: self.log(f"epoch {row['epoch']}/{self.n_epoch}  train {row['train_loss']:.3f} {row['train_accuracy']:.1%}  valid {row['valid_loss']:.3f} {row['accuracy']:.1%}  {row['seconds']:.0f} s")
 
     def _checkpoint(self):
-        state = dict(epoch=self.epoch+1, model=self.model.state_dict(), opt=_plain(self.opt.state_dict()), clock=self.dls.train.clock.epoch, torch_rng=torch.get_rng_state(), python_rng=random.getstate())
+        state = dict(epoch=self.epoch+1, model=self.model.state_dict(), opt=_plain(self.opt.state_dict()), clock=self.dls.train.clock.epoch, torch_rng=torch.get_rng_state(), cuda_rng=torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [], python_rng=random.getstate())
         torch.save(state, part := self.folder/'checkpoint.pt.part')
         os.replace(part, self.folder/'checkpoint.pt')
 
@@ -208,21 +220,26 @@ def _plain(o):
 
 def _restore(learn, folder):
     "Weights, optimizer, random states from the checkpoint; the number of epochs done"
-    try: state = torch.load(folder/'checkpoint.pt', map_location=learn.dls.device, weights_only=True)
-    except FileNotFoundError: return 0 # stopped in its first epoch
-    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as e: raise ValueError(f"'{folder/'checkpoint.pt'}' is damaged ({type(e).__name__}); train anew into another folder") from e
-    learn.model.load_state_dict(state['model'])
-    learn.create_opt()
-    learn.opt.load_state_dict(state['opt'])
-    learn.dls.train.clock.epoch = state['clock']
-    torch.set_rng_state(state['torch_rng'].cpu())
-    v,ints,gauss = state['python_rng']
-    random.setstate((v, tuple(ints), gauss))
-    history = folder/'history.csv'
-    if history.exists(): # a row may have been written that the checkpoint does not know, or the other way round
-        rows = pd.read_csv(history)
-        rows[rows['epoch'] <= state['epoch']].to_csv(history, index=False)
-    return state['epoch']
+    done,file,history = 0,folder/'checkpoint.pt',folder/'history.csv'
+    try:
+        if file.exists(): # else stopped in its first epoch
+            state = torch.load(file, map_location='cpu', weights_only=True)
+            learn.model.load_state_dict(state['model'])
+            learn.create_opt()
+            learn.opt.load_state_dict(state['opt'])
+            learn.dls.train.clock.epoch,done = state['clock'],state['epoch']
+            torch.set_rng_state(state['torch_rng'])
+            if state['cuda_rng'] and torch.cuda.is_available(): torch.cuda.set_rng_state_all(state['cuda_rng'])
+            version,ints,gauss = state['python_rng']
+            random.setstate((version, tuple(ints), gauss))
+        if history.exists(): # may have a row that the checkpoint does not know
+            rows = pd.read_csv(history)
+            rows[rows['epoch'] <= done].to_csv(part := history.with_name('history.csv.part'), index=False)
+            if done: os.replace(part, history)
+            else: part.unlink(); history.unlink()
+    except (RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError, pickle.UnpicklingError) as e: # what damaged files raise
+        raise ValueError(f"'{folder}' has a damaged checkpoint.pt or history.csv ({type(e).__name__}); train anew into another folder") from e
+    return done
 
 # %% ../nbs/05_learner.ipynb #dcb9101d
 def sgd(
@@ -240,6 +257,8 @@ def one_cycle(
     lr:float=.1,            # highest learning rate
     bs:int=128,             # images a batch
     wd:float=5e-4,          # weight decay
+    mom:float=.9,           # Nesterov momentum
+    pct_start:float=.25,    # part of the run in which the learning rate rises
     smoothing:float=.1,     # label smoothing
     drop:float=0.,          # dropout of the model
     shift:int=2,            # augmentation: flips, and shifts of up to so many pixels
@@ -249,8 +268,8 @@ def one_cycle(
     """One cycle of SGD with Nesterov momentum, light augmentation and no dropout: for runs of 5 to 30 epochs.
     `dilated_net` on CIFAR-10, 12 epochs: 83.72 % of the test images, n = 1 (`images/first_run`: 2 Xeon cores, bfloat16, torch 2.15, 26.7 minutes)"""
     dls = cifar_dls(data, bs, flip_shift_tfms(shift, data.images.shape[1], seed=(dls_args or {}).get('seed', 42)), **(dls_args or {}))
-    learn = cifar_learner(dls, model(drop=drop), opt_func=sgd(wd), loss_func=CrossEntropyLossFlat(label_smoothing=smoothing), **(learner_args or {}))
-    return learn, partial(learn.fit_one_cycle, epochs, lr, pct_start=.25, moms=(.9,.9,.9))
+    learn = cifar_learner(dls, model(drop=drop), opt_func=sgd(wd, mom), loss_func=CrossEntropyLossFlat(label_smoothing=smoothing), **(learner_args or {}))
+    return learn, partial(learn.fit_one_cycle, epochs, lr, pct_start=pct_start, moms=(mom,mom,mom))
 
 def brief(
     data,                   # `ImageArrays`
@@ -258,13 +277,14 @@ def brief(
     epochs:int=100,
     lr:float=.01,           # learning rate, the same throughout
     bs:int=128,             # images a batch
+    mom:float=.9,           # momentum
     drop:float=.1,          # dropout of the model
     dls_args:dict=None,     # further arguments of `cifar_dls`
     learner_args:dict=None, # further arguments of `cifar_learner`
 ):
     "The original training: SGD with momentum 0.9, no schedule, dropout and the three augmentations of the brief"
     dls = cifar_dls(data, bs, brief_tfms(tuple(data.stats[0]), seed=(dls_args or {}).get('seed', 42)), **(dls_args or {}))
-    learn = cifar_learner(dls, model(drop=drop), opt_func=sgd(nesterov=False), **(learner_args or {}))
+    learn = cifar_learner(dls, model(drop=drop), opt_func=sgd(mom=mom, nesterov=False), **(learner_args or {}))
     return learn, partial(learn.fit, epochs, lr)
 
 recipes = dict(one_cycle=one_cycle, brief=brief) # name: function
@@ -279,7 +299,7 @@ def _settings(recipe, **given):
     settings = names | {k:v for k,v in given.items() if v is not None}
     for k in ('epochs','bs'):
         if isinstance(settings[k], bool) or not isinstance(settings[k], int) or settings[k] < 1: raise ValueError(f'{k} is {settings[k]}, it must be a whole number of 1 or more; the recipe suggests {names[k]}')
-    if not 0 < settings['lr'] < float('inf'): raise ValueError(f"lr is {settings['lr']}, it must be above 0; the recipe suggests {names['lr']}")
+    if not 0 < settings['lr'] < float('inf'): raise ValueError(f"lr is {settings['lr']}, it must be above 0 and finite; the recipe suggests {names['lr']}")
     return settings
 
 def _learner(config, data):
@@ -306,23 +326,25 @@ def train(
     log=None,                   # called with a line of text after each epoch
     **settings,                 # of the recipe: epochs, lr, bs, ...
 )->SimpleNamespace:             # as `read_run`
-    "Train into a run folder; the same seed gives the same weights on the same machine"
+    "Train into a run folder; the same seed and precision give the same weights on the same machine"
     if resume is not None: folder,config = Path(resume), _read_config(resume)
     else:
         config = dict(data=data.name if isinstance(data, ImageArrays) else str(data), model=model, recipe=recipe, settings=_settings(recipe, **settings), seed=seed, valid=valid, num_workers=num_workers,
                       precision=precision, channels_last=channels_last, device=device)
         create_model(model) # raises for an unknown name
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32: raise ValueError(f'seed is {seed}, it must be a whole number from 0 to 4,294,967,295; 42 is the default')
         folder = _new_run(out, f"{model}-{Path(config['data']).name}")
     if (folder/'metrics.json').exists(): raise ValueError(f"the run in '{folder}' is done, all {config['settings']['epochs']} epochs; start a new one in another folder")
     images = data if isinstance(data, ImageArrays) else load_data(config['data'])
+    mean,std = images.stats
+    if resume is not None and not (np.allclose(mean, config['mean']) and list(images.classes) == config['classes']): raise ValueError(f"{images.name} at '{images.source}' is not what the run in '{folder}' began with (another mean or other classes); give the same data")
     learn,fit = _learner(config, images)
     if resume is None:
         folder.mkdir(parents=True, exist_ok=True)
-        mean,std = images.stats
-        _write_json(folder/'config.json', config | dict(
+        _claim(folder, config | dict(
             precision=_precision(precision, learn.dls.device)[0], device=str(learn.dls.device), classes=list(images.classes), mean=mean.tolist(), std=std.tolist(),
             n_train=len(learn.dls.train_ds), augmentation=[repr(t) for t in learn.dls.train.after_item.fs if hasattr(t, 'augment_arrays')],
-            versions=versions(), machine=machine(), started=datetime.now(timezone.utc).isoformat(timespec='seconds')))
+            source=images.source, versions=versions(), machine=machine(), started=datetime.now(timezone.utc).isoformat(timespec='seconds')))
     done = _restore(learn, folder) if resume is not None else 0
     learn.add_cb(RunRecorder(folder, done, log))
     if not progress: learn.remove_cb(ProgressCallback)

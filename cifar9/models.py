@@ -82,5 +82,6 @@ def load_weights(
     "Read what `save_weights` wrote for a model of the same shape"
     try: model.load_state_dict(load_file(file))
     except FileNotFoundError: raise FileNotFoundError(f"no weights at '{file}'; name a file that `save_weights` wrote") from None
-    except (SafetensorError, RuntimeError) as e: raise ValueError(f"the weights in '{file}' do not fit {type(model).__name__} ({str(e).splitlines()[0]}); create the model with the arguments it was trained with") from e
+    except SafetensorError as e: raise ValueError(f"'{file}' is no whole safetensors file ({str(e).splitlines()[0]}); train anew, or copy it again") from e
+    except RuntimeError as e: raise ValueError(f"the weights in '{file}' do not fit {type(model).__name__} ({str(e).splitlines()[0]}); create the model with the arguments it was trained with") from e
     return model
