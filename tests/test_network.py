@@ -51,5 +51,15 @@ def test_receptive_field_of_the_brief_by_autograd():
     assert receptive_field(model) == min(hi-lo+1 for lo,hi in map(reach.span, range(4))) > 44
 
 
+def test_every_kernel_has_the_dilation_of_the_brief():
+    "The rows do not tell: a pair of dilation 1 and 2 in each block, a transition of 8, 4, 2"
+    net = dilated_net()
+    convs = {n:m for n,m in net.named_modules() if isinstance(m, torch.nn.Conv2d)}
+    wanted = {f'{b}.look.far.conv':(2,2) for b in ('c1','c2','c3','o')} | {f'c{i}.transition.shrink':(d,d) for i,d in ((1,8),(2,4),(3,2))}
+    assert {n:m.dilation for n,m in convs.items() if m.dilation != (1,1)} == wanted
+    assert {n for n,m in convs.items() if m.stride != (1,1)} == {'c1.skip','c2.skip','c3.skip'}
+    assert receptive_field(net) == 67
+
+
 @pytest.mark.parametrize('kwargs,layers', [(dict(drop=0), 71-13), (dict(norm='gn'), 71), (dict(act='silu'), 71)])
 def test_arguments(kwargs, layers): assert len(layer_table(dilated_net(**kwargs))) == layers
