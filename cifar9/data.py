@@ -397,7 +397,7 @@ def cifar_dls(
     valid:str|int='test',    # validate on the test images, or on that many training images held out
     num_workers:int=0,       # processes that prepare batches; 0 is fastest for arrays unless the augmentation is slow
     seed:int=42,             # of the shuffling and of the choice of what is held out; `tfms` have their own
-    val_bs:int=512,          # images a batch in validation
+    val_bs:int=256,          # images a batch in validation; in float32, 512 would take a process on CIFAR-10 past 2.5 GB
     device:torch.device=None,# None: fastai's default
 )->DataLoaders:              # `x` float, normalised with the data set's mean and std on the device, `(bs,3,H,W)`; `y` `(bs,)`
     "fastai `DataLoaders` over images in memory"
