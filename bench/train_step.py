@@ -69,10 +69,11 @@ def ours(drop=0., **kwargs):
 
 variants = {
     'plain loop: float32, dropout 0.1': plain,
-    'ours: float32, dropout 0.1, memory given back': partial(ours, .1, precision='fp32', channels_last=False, keep_memory=False),
+    'ours: float32, dropout 0.1, nothing else': partial(ours, .1, precision='fp32', channels_last=False, keep_memory=False, fold_norms=False),
     'ours: float32, channels last, no dropout': partial(ours, precision='fp32'),
+    'ours: float32, channels last, no dropout, norms apart': partial(ours, precision='fp32', fold_norms=False),
+    'ours: float32, channels last, no dropout, memory given back': partial(ours, precision='fp32', keep_memory=False),
     'ours: bfloat16, channels last, dropout 0.1': partial(ours, .1, precision='bf16'),
-    'ours: bfloat16, channels last, no dropout, memory given back': partial(ours, precision='bf16', keep_memory=False),
     'ours: bfloat16, channels last, no dropout': partial(ours, precision='bf16'),
 }
 

@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['norms', 'acts', 'finish', 'conv_unit', 'depthwise_separable_conv', 'NearAndFar', 'dilated_transition', 'DilatedBlock',
-           'OutputBlock']
+           'OutputBlock', 'folded_norm']
 
 # %% ../nbs/03_blocks.ipynb #cb9d7c4f
 from collections import OrderedDict
 from functools import partial
 from pathlib import Path
 
-import torch
+import torch, torch.nn.functional as F
 from torch import nn
 
 # %% ../nbs/03_blocks.ipynb #b417e1ec
@@ -108,3 +108,37 @@ class OutputBlock(nn.Sequential):
             widen=nn.Sequential(OrderedDict([('conv', depthwise_separable_conv(mid, wide)), *finish(wide, **kwargs)])),
             pool=nn.AvgPool2d(size),
             classify=nn.Conv2d(wide, n_out, 1, bias=False)))
+
+# %% ../nbs/03_blocks.ipynb #b1407277
+class _MeanAndCovariance(torch.autograd.Function):
+    "Mean `(C,)` and covariance `(C,C)` of the rows of `x`, float `(n,C)`; written by hand, its gradient is one pass over `x`"
+    @staticmethod
+    def forward(ctx, x):
+        mean = x.mean(0)
+        centred = x - mean
+        ctx.save_for_backward(centred)
+        return mean, centred.T@centred / len(x)
+    @staticmethod
+    def backward(ctx, grad_mean, grad_cov):
+        centred, = ctx.saved_tensors
+        n = len(centred)
+        return torch.addmm(grad_mean/n, centred, (grad_cov+grad_cov.T)/n)
+
+def folded_norm(
+    conv:nn.Conv2d,       # 1x1, stride 1, no groups
+    norm:nn.BatchNorm2d,  # of its output, in training; its running statistics move as ever
+    x:torch.Tensor,       # `(N,ni,H,W)`
+)->torch.Tensor:          # `(N,nf,H,W)`
+    "`norm(conv(x))` as one convolution, with the batch's statistics taken from the covariance of `x`"
+    w,bias = conv.weight.flatten(1), 0. if conv.bias is None else conv.bias
+    with torch.autocast(x.device.type, enabled=False): # statistics in float32
+        pixels = x.permute(0,2,3,1).reshape(-1, x.shape[1]).float()
+        mean_x,cov = _MeanAndCovariance.apply(pixels)
+        mean,var,n = w@mean_x + bias, ((w@cov)*w).sum(1), len(pixels)
+        with torch.no_grad():
+            norm.num_batches_tracked += 1
+            norm.running_mean.lerp_(mean, norm.momentum)
+            norm.running_var.lerp_(var*(n/(n-1)), norm.momentum)
+        scale = norm.weight*torch.rsqrt(var+norm.eps)
+        w,bias = w*scale[:,None], norm.bias + (bias-mean)*scale
+    return F.conv2d(x, w[...,None,None], bias)
