@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['shape_distances', 'cifar10_classes', 'cifar10_checksum', 'ImageArrays', 'polygon_distance', 'make_shapes10',
            'find_cifar10', 'checksum', 'verify_cifar10', 'cache_folder', 'read_cifar10', 'load_cifar10', 'load_data',
-           'ImageAt', 'ClassAt', 'ArrayDL', 'held_out', 'cifar_dls']
+           'ImageAt', 'ClassAt', 'KeyedDL', 'new_clock', 'NormalizedImage', 'encodes', 'decodes', 'ArrayDL', 'held_out',
+           'cifar_dls']
 
 # %% ../nbs/00_data.ipynb #1c6666bf
 import codecs, hashlib, io, os, pickle, re, tarfile, warnings, zipfile, zlib
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral
@@ -341,17 +342,70 @@ class ClassAt(Transform):
     def encodes(self, o:Integral): return self.classes[self.labels[o]]
 
 # %% ../nbs/00_data.ipynb #2f45f752
-class ArrayDL(TfmdDL):
-    "A fastai `DataLoader` that cuts whole batches out of arrays: `TensorImage` uint8 `(bs,3,H,W)` before normalising, `TensorCategory` `(bs,)`"
-    def __init__(self, dataset, bs=64, seed=42, clock=None, **kwargs):
-        self.seed,self.clock = seed, clock or SimpleNamespace(epoch=-1) # clock: epochs begun, shared with clones
+class KeyedDL(TfmdDL):
+    "A fastai `DataLoader` that calls `seek(item, epoch, again)` of those of its item transforms that have it, before each item"
+    def __init__(self, *args, clock=None, **kwargs):
+        self.clock,self.again = clock or new_clock(), deque()
+        super().__init__(*args, **kwargs)
+
+    def new(self, dataset=None, cls=None, **kwargs):
+        mine = dataset is None or dataset is self.dataset # fastai clones a loader for every prediction; other data have a time of their own
+        return super().new(dataset, cls, **{'clock':self.clock if mine else new_clock(), **kwargs})
+
+    def one_batch(self):
+        was = self.clock.epoch
+        self.clock.looks += 1
+        self.clock.epoch = _first_look + self.clock.looks
+        try: return super().one_batch()
+        finally: self.clock.epoch = was
+
+    def before_iter(self):
+        self.clock.epoch += 1 # in the main process, before it forks the workers
+        super().before_iter()
+
+    def sample(self):
+        seen = Counter()
+        for i,idx in enumerate(self._DataLoader__idxs):
+            if i//(self.bs or 1) % self.num_workers == self.offs: # the share of this worker
+                self.again.append(seen[idx])
+                yield idx
+            seen[idx] += 1
+
+    @property
+    def epoch(self): return self.clock.epoch if self.clock.epoch >= 0 else _first_look # fastai takes an item before any epoch has begun
+
+    def do_item(self, s):
+        again = self.again.popleft() if self.again else 0
+        for k,t in enumerate(self.after_item.fs):
+            if hasattr(t, 'seek'): t.seek(s or 0, self.epoch, _stream(k, again))
+        return super().do_item(s)
+
+_first_look = 2**31 # looks have epochs that no training reaches
+def new_clock(): return SimpleNamespace(epoch=-1, looks=0) # epochs begun; shared by clones
+def _stream(k, again): return 256*again + k # `k`: two transforms of one seed go different ways
+
+# %% ../nbs/00_data.ipynb #5b73392a
+class NormalizedImage(TensorImage):
+    "An image that its item transform has normalised: float `(C,H,W)`; fastai's own scaling leaves it alone"
+
+@IntToFloatTensor
+def encodes(self, o:NormalizedImage): return o
+@IntToFloatTensor
+def decodes(self, o:NormalizedImage): return o
+@Normalize
+def encodes(self, o:NormalizedImage): return o
+@Normalize
+def decodes(self, o:NormalizedImage): return o
+
+# %% ../nbs/00_data.ipynb #d43c46e6
+class ArrayDL(KeyedDL):
+    "Cuts whole batches out of arrays: `TensorImage` uint8 `(bs,3,H,W)` before normalising, `TensorCategory` `(bs,)`"
+    def __init__(self, dataset, bs=64, seed=42, **kwargs):
+        self.seed = seed
         super().__init__(dataset, bs=bs, **kwargs)
 
-    def new(self, dataset=None, cls=None, **kwargs): return super().new(dataset, cls, **{'seed':self.seed, 'clock':self.clock, **kwargs})
-    def before_iter(self):
-        self.clock.epoch += 1
-        super().before_iter()
-    def shuffle_fn(self, idxs): return np.random.default_rng([self.seed, max(self.clock.epoch, 0)]).permutation(idxs).tolist()
+    def new(self, dataset=None, cls=None, **kwargs): return super().new(dataset, cls, **{'seed':self.seed, **kwargs})
+    def shuffle_fn(self, idxs): return np.random.default_rng([self.seed, self.epoch]).permutation(idxs).tolist()
 
     @property
     def _whole_batches(self):
@@ -364,13 +418,13 @@ class ArrayDL(TfmdDL):
         if not self._whole_batches: yield from super().create_batches(samps)
         else:
             rows = np.array(self.dataset.items)
-            for idxs in self.chunkify(samps): yield self._cut(rows[idxs])
+            for idxs in self.chunkify(samps): yield self._cut(rows[idxs], idxs)
 
-    def _cut(self, rows):
-        images = self.dataset.tls[0].tfms.fs[0].images[rows]
-        for k,t in enumerate(self.after_item.fs): # `k`: two transforms of one seed go different ways
-            if hasattr(t, 'augment_arrays'): images = t.augment_arrays(images, rows, self.clock.epoch, self.dataset.split_idx, k)
-        x = TensorImage(torch.from_numpy(np.ascontiguousarray(images)).permute(0,3,1,2)) # a view: stays channels-last in memory
+    def _cut(self, rows, idxs):
+        images,again = self.dataset.tls[0].tfms.fs[0].images[rows], np.array([self.again.popleft() for _ in idxs])
+        for k,t in enumerate(self.after_item.fs):
+            if hasattr(t, 'augment_arrays'): images = t.augment_arrays(images, idxs, self.epoch, self.dataset.split_idx, _stream(k, again))
+        x = (NormalizedImage if images.dtype.kind == 'f' else TensorImage)(torch.from_numpy(np.ascontiguousarray(images)).permute(0,3,1,2)) # a view: stays channels-last in memory
         if len(self.dataset.tls) == 1: return (x,)
         return x, TensorCategory(torch.from_numpy(self.dataset.tls[1].tfms.fs[0].labels[rows]))
 
@@ -414,4 +468,4 @@ def cifar_dls(
                   after_batch=[IntToFloatTensor(), Normalize.from_stats(mean, std, cuda=False)],
                   num_workers=num_workers, seed=seed, device=device, pin_memory=device.type=='cuda')
     train = ArrayDL(ds.train, bs=bs, shuffle=True, drop_last=True, **common)
-    return DataLoaders(train, train.new(ds.valid, bs=val_bs, shuffle=False, drop_last=False, clock=SimpleNamespace(epoch=-1)), device=device)
+    return DataLoaders(train, train.new(ds.valid, bs=val_bs, shuffle=False, drop_last=False), device=device)
