@@ -524,7 +524,7 @@ def _draw(ax, parts):
     for o in parts:
         kind = _kind(o)
         if kind == 'image': ax.imshow(_pixels(o), cmap='gray')
-        if kind == 'mask': ax.imshow(np.ma.masked_equal(_pixels(o), 0), alpha=.5, cmap='autumn', vmin=0, interpolation='nearest')
+        if kind == 'mask': ax.imshow(np.ma.masked_equal(_pixels(o), 0), alpha=.5, cmap='cool', vmin=0, interpolation='nearest')
         if kind == 'bboxes':
             for x0,y0,x1,y1 in o.tolist(): ax.add_patch(Rectangle((x0-.5,y0-.5), x1-x0, y1-y0, fill=False, edgecolor='yellow', lw=1.5)) # imshow has the centre of the first pixel at 0
         if kind == 'keypoints': ax.plot(*(o.reshape(-1,2).numpy().T - .5), 'o', ms=4, mfc='cyan', mec='black')
