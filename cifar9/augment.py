@@ -14,6 +14,7 @@ import random
 from collections import deque
 from copy import deepcopy
 from functools import partial
+from inspect import signature
 from pathlib import Path
 
 import albumentations as A, cv2, matplotlib.pyplot as plt, numpy as np, torch
@@ -53,6 +54,8 @@ def _leaves(t):
     yield t
     for child in getattr(t, 'transforms', []): yield from _leaves(child)
 
+def _arguments(t): return [k for k in signature(type(t)).parameters if k != 'self']
+
 def _as_compose(pipeline, which):
     "A copy of `pipeline` as an `A.Compose`, or a `TypeError` or `ValueError` that says what is wrong with it"
     if isinstance(pipeline, (list,tuple)): new = A.Compose(list(pipeline))
@@ -64,7 +67,7 @@ def _as_compose(pipeline, which):
             raise ValueError(f'{which} has seed={t.seed} in {type(t).__name__}, which gives all its children the same stream; leave it out and give the seed to AlbumentationsTransform')
         for arg in getattr(t, 'invalid_args', ()):
             hint = f"; it is called {renamed_arguments[arg]} today" if arg in renamed_arguments else ''
-            raise ValueError(f"{type(t).__name__} in {which} has no argument '{arg}'{hint}; allowed are {', '.join(t.get_transform_init_args_names())}, p")
+            raise ValueError(f"{type(t).__name__} in {which} has no argument '{arg}'{hint}; allowed are {', '.join(_arguments(t))}")
     new = deepcopy(new)
     new.finds_params = getattr(pipeline, 'finds_params', not isinstance(pipeline, A.Compose)) # a plain list gets box and point parameters as a sample needs them
     return new
@@ -469,6 +472,7 @@ def _as_text(t):
         d = json.loads(json.dumps(t.to_dict_private()))
     except (TypeError,ValueError,NotImplementedError) as e: raise ValueError(f'{type(t).__name__} cannot be kept as text ({e}); take a transform whose arguments are numbers and words') from e
     if children is not None: d['transforms'] = children
+    else: d = {k:v for k,v in d.items() if k in ('__class_fullname__', *_arguments(t))} # some list what only their base class takes
     if isinstance(t, A.Compose):
         d |= dict(strict=t.strict, mask_interpolation=t.mask_interpolation)
         if 'bboxes' in t.processors: d['bbox_params']['filter_invalid_bboxes'] = t.processors['bboxes'].params.filter_invalid_bboxes

@@ -32,7 +32,7 @@ from fastai.optimizer import OptimWrapper
 from fastai.torch_core import default_device, set_seed, to_float
 from fastcore.basics import noop
 from torch import nn
-from .augment import brief_tfms, flip_shift_tfms
+from .augment import AlbumentationsTransform, brief_tfms, flip_shift_tfms
 from .blocks import folded_norm
 from .data import ImageArrays, cifar_dls, load_data
 from .models import create_model, list_models, load_weights, save_weights
@@ -282,6 +282,11 @@ def sgd(
     "torch's SGD as an `opt_func`"
     return partial(OptimWrapper, opt=partial(torch.optim.SGD, momentum=mom, nesterov=nesterov, weight_decay=wd))
 
+def _dls(data, bs, own_tfms, dls_args):
+    "`cifar_dls` with a recipe's own augmentation, unless `dls_args` has one"
+    dls_args = dls_args or {}
+    return cifar_dls(data, bs, **({'tfms':own_tfms(dls_args.get('seed', 42))} | dls_args))
+
 def one_cycle(
     data,                   # `ImageArrays`
     model,                  # function that takes `drop` and gives the network
@@ -299,7 +304,7 @@ def one_cycle(
 ):
     """One cycle of SGD with Nesterov momentum, light augmentation and no dropout: for runs of 5 to 30 epochs.
     `dilated_net` on CIFAR-10, 12 epochs: 83.72 % of the test images, n = 1 (`images/first_run`: 2 Xeon cores, bfloat16, torch 2.15, 26.7 minutes)"""
-    dls = cifar_dls(data, bs, flip_shift_tfms(shift, data.images.shape[1], seed=(dls_args or {}).get('seed', 42)), **(dls_args or {}))
+    dls = _dls(data, bs, lambda seed: flip_shift_tfms(shift, data.images.shape[1], seed=seed), dls_args)
     learn = cifar_learner(dls, model(drop=drop), opt_func=sgd(wd, mom), loss_func=CrossEntropyLossFlat(label_smoothing=smoothing), **(learner_args or {}))
     return learn, partial(learn.fit_one_cycle, epochs, lr, pct_start=pct_start, moms=(mom,mom,mom))
 
@@ -315,7 +320,7 @@ def brief(
     learner_args:dict=None, # further arguments of `cifar_learner`
 ):
     "The original training: SGD with momentum 0.9, no schedule, dropout and the three augmentations of the brief"
-    dls = cifar_dls(data, bs, brief_tfms(tuple(data.stats[0]), seed=(dls_args or {}).get('seed', 42)), **(dls_args or {}))
+    dls = _dls(data, bs, lambda seed: brief_tfms(tuple(data.stats[0]), seed=seed), dls_args)
     learn = cifar_learner(dls, model(drop=drop), opt_func=sgd(mom=mom, nesterov=False), **(learner_args or {}))
     return learn, partial(learn.fit, epochs, lr)
 
@@ -338,6 +343,7 @@ def _learner(config, data):
     "The `Learner` and the fitting call that `config` describes"
     model = partial(create_model, config['model'], n_out=len(data.classes))
     dls_args = {k:config[k] for k in ('valid','num_workers','seed','device')}
+    if 'augmentation' in config: dls_args['tfms'] = [AlbumentationsTransform.from_dict(text) for text in config['augmentation']]
     set_seed(config['seed'])
     return recipes[config['recipe']](data, model, **config['settings'], dls_args=dls_args, learner_args={k:config[k] for k in ('precision','channels_last')})
 
@@ -348,7 +354,8 @@ def train(
     recipe:str='one_cycle',     # one of `recipes`
     out:str|Path=None,          # folder for the run; None: the next free one in `runs`
     resume:str|Path=None,       # folder of a run to go on with; everything else then comes from its config.json
-    seed:int=42,                # of weights, shuffling, augmentation, dropout
+    tfms=None,                  # augmentation in place of the recipe's: an `AlbumentationsTransform`, or what one takes
+    seed:int=42,                # of weights, shuffling, dropout, and of the recipe's own augmentation
     valid:str|int='test',       # after each epoch: measure on the test images, or on that many training images held out
     num_workers:int=0,          # processes that prepare batches
     precision:str='auto',       # 'fp32', 'bf16', 'fp16' (GPU), 'auto'
@@ -363,6 +370,7 @@ def train(
     else:
         config = dict(data=data.name if isinstance(data, ImageArrays) else str(data), model=model, recipe=recipe, settings=_settings(recipe, **settings), seed=seed, valid=valid, num_workers=num_workers,
                       precision=precision, channels_last=channels_last, device=device)
+        if tfms is not None: config['augmentation'] = [(tfms if isinstance(tfms, AlbumentationsTransform) else AlbumentationsTransform(tfms, seed=seed)).to_dict()]
         create_model(model) # raises for an unknown name
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32: raise ValueError(f'seed is {seed}, it must be a whole number from 0 to 4,294,967,295; 42 is the default')
         folder = _new_run(out, f"{model}-{Path(config['data']).name}")
@@ -375,7 +383,7 @@ def train(
         folder.mkdir(parents=True, exist_ok=True)
         _claim(folder, config | dict(
             precision=_precision(precision, learn.dls.device)[0], device=str(learn.dls.device), classes=list(images.classes), mean=mean.tolist(), std=std.tolist(),
-            n_train=len(learn.dls.train_ds), augmentation=[repr(t) for t in learn.dls.train.after_item.fs if hasattr(t, 'augment_arrays')],
+            n_train=len(learn.dls.train_ds), augmentation=[t.to_dict() for t in learn.dls.train.after_item.fs if isinstance(t, AlbumentationsTransform)],
             source=images.source, versions=versions(), machine=machine(), started=datetime.now(timezone.utc).isoformat(timespec='seconds')))
     done = _restore(learn, folder) if resume is not None else 0
     learn.add_cb(RunRecorder(folder, done, log))
