@@ -15,6 +15,7 @@ from collections import deque
 from copy import deepcopy
 from functools import partial
 from inspect import signature
+from itertools import chain
 from pathlib import Path
 
 import albumentations as A, cv2, matplotlib.pyplot as plt, numpy as np, torch
@@ -31,17 +32,23 @@ from .data import KeyedDL, NormalizedImage, new_clock
 
 # %% ../nbs/01_augment.ipynb #5d08b220
 class CounterRandom:
-    "numpy and Python generators that can be put to the stream of `(seed, item, epoch)` in a few microseconds"
+    "A numpy and a Python generator over one stream, which can be put to `(item, epoch, stream)` of a seed in two microseconds"
     def __init__(self, seed):
-        self.numpy,self.python = np.random.Generator(np.random.Philox(key=seed)), random.Random(seed)
+        self.numpy,self.python = np.random.Generator(np.random.Philox(key=seed)), random.Random()
+        self.bits = self.numpy.bit_generator
+        self.python.getrandbits = self._getrandbits
+        self.state = self.bits.state
+        self.state['buffer_pos'],self.state['has_uint32'] = 4,0 # nothing left over from the last item
+        self.counter = self.state['state']['counter']
+
+    def _getrandbits(self, k): return int(self.python.random()*(1<<k)) if k <= 32 else self._getrandbits(32) << (k-32) | self._getrandbits(k-32)
+    def _sixteen(self): return self.numpy.random(16).tolist()
 
     def seek(self, item, epoch, stream=0):
-        bits = self.numpy.bit_generator
-        state = bits.state
-        state['state']['counter'][:] = 0,stream,item,epoch # the word in front counts the draws, `stream` tells apart what shares item and epoch
-        state['buffer_pos'],state['has_uint32'] = 4,0 # nothing left over from the last item
-        bits.state = state
-        self.python.seed(int(bits.random_raw()))
+        c = self.counter
+        c[0],c[1],c[2],c[3] = 0,stream,item,epoch # the first word counts the draws; `stream` tells apart what shares item and epoch
+        self.bits.state = self.state
+        self.python.random = chain.from_iterable(iter(self._sixteen, None)).__next__ # numpy's numbers in Python's generator: seeding that would cost more than all the rest
 
 # %% ../nbs/01_augment.ipynb #d3776c3e
 renamed_arguments = { # what older releases of albumentations called it: what it is today
@@ -81,6 +88,15 @@ def _kind(o):
     if isinstance(o, np.ndarray): return 'image' if o.ndim in (2,3) else None
     return 'image' if isinstance(o, (Image.Image,TensorImageBase)) else None
 
+def _lone_image(o):
+    "Place and pixels of the image in the sample `o`, if it is the only part that a pipeline moves"
+    at = [i for i,x in enumerate(o) if _kind(x)] if isinstance(o, tuple) else []
+    return (at[0], _pixels(o[at[0]])) if len(at) == 1 and _kind(o[at[0]]) == 'image' else (None,None)
+
+def _with_image(o, at, a, was, normalizes, to_tensor):
+    "The sample `o` with pixels `a` at place `at`, where `was` was"
+    return (*o[:at], _image_like(a, o[at], _floats(a) and (normalizes or not _floats(was)), to_tensor), *o[at+1:])
+
 def _kinds(sample): return frozenset(k for k in map(_kind, sample) if k)
 
 def _pixels(o):
@@ -99,13 +115,14 @@ def _as_pil(a, o):
     new.__class__ = type(o) # as fastai's PILBase.create does, without its detours
     return new
 
-def _image_like(a, o, scaled):
-    "Pixels `a` as an image of the type of `o`; `scaled`: the pipeline has made floats of whole numbers"
+def _image_like(a, o, scaled, to_tensor=False):
+    "Pixels `a` as an image of the type of `o`; `scaled`: the pipeline has made floats of whole numbers; `to_tensor`: a PIL image as the tensor that fastai will make of it"
     if isinstance(a, torch.Tensor): a = a.numpy().transpose(1,2,0) if a.ndim == 3 else a.numpy() # the pipeline ended in ToTensorV2
     if not scaled and isinstance(o, np.ndarray): return a
-    if not scaled and isinstance(o, Image.Image): return _as_pil(a[...,0] if a.ndim == 3 and a.shape[-1] == 1 else a, o)
+    if not scaled and isinstance(o, Image.Image) and not (to_tensor and a.dtype == np.uint8 and a.ndim == 3 and hasattr(o, '_tensor_cls')): return _as_pil(a[...,0] if a.ndim == 3 and a.shape[-1] == 1 else a, o)
     t = torch.from_numpy(np.ascontiguousarray(a[None] if a.ndim == 2 else a.transpose(2,0,1)))
     if scaled: return NormalizedImage(t)
+    if isinstance(o, Image.Image): return o._tensor_cls(t)
     return type(o)(t[0] if o.ndim == 2 else t)
 
 def _for_mask(a):
@@ -133,8 +150,8 @@ def _from_the_edge(apply, keypoints, *args, **kwargs):
 
 _box_settings = 'min_area min_visibility min_width min_height check_each_transform max_accept_ratio'.split()
 
-def _compose(given, kinds):
-    "The pipeline `given` for samples that hold `kinds`; a copy, because a Compose changes its transforms"
+def _compose(given, kinds, several=True):
+    "The pipeline `given` for samples that hold `kinds`, `several` pictures or one; a copy, because a Compose changes its transforms"
     params = {}
     if 'bboxes' in kinds:
         theirs = {k:getattr(given.processors['bboxes'].params, k) for k in _box_settings} if 'bboxes' in given.processors else {}
@@ -145,7 +162,7 @@ def _compose(given, kinds):
     for t in (leaf for top in transforms for leaf in _leaves(top) if isinstance(leaf, _resizing)):
         t.apply_to_keypoints = partial(_from_the_edge, t.apply_to_keypoints)
         t._set_keys() # it looks its methods up once
-    return A.Compose(transforms, p=given.p, is_check_shapes=given.is_check_shapes, mask_interpolation=given.mask_interpolation, additional_targets=targets, **params)
+    return A.Compose(transforms, p=given.p, is_check_shapes=several and given.is_check_shapes, mask_interpolation=given.mask_interpolation, additional_targets=targets if several else None, **params)
 
 def _check_targets(given, which, kinds, extra):
     "Raise for a part of a sample that the pipeline would leave where it was, or one that it wants and will not get"
@@ -162,7 +179,7 @@ def _check_targets(given, which, kinds, extra):
             if key not in kinds and key not in extra: raise ValueError(f"{type(t).__name__} in {which} wants '{key}', which the samples do not have; give it as extra={{'{key}': ...}}, or leave the transform out")
 
 # %% ../nbs/01_augment.ipynb #7a7d9e22
-def _move(pipeline, sample, extra):
+def _move(pipeline, sample, extra, to_tensor=False):
     "All parts of `sample` through one call of `pipeline`"
     data,keys,labels = dict(extra),{},None
     for i,o in enumerate(sample):
@@ -188,7 +205,7 @@ def _move(pipeline, sample, extra):
             new[i] = type(o)(torch.from_numpy(np.ascontiguousarray(a)), **vars(o))
             if getattr(o, 'img_size', None) is not None: new[i].img_size = _size(out['image'])
         elif key.startswith('mask'): new[i] = _mask_like(a, o, _pixels(o).dtype)
-        else: new[i] = _image_like(a, o, _floats(a) and (pipeline.normalizes or not _floats(data[key])))
+        else: new[i] = _image_like(a, o, _floats(a) and (pipeline.normalizes or not _floats(data[key])), to_tensor)
     if labels is not None: new[labels] = _chosen(sample[labels], [int(r) for r in out['box_rows']])
     return new
 
@@ -406,41 +423,65 @@ class AlbumentationsTransform(Transform):
         for which in self._given: self._pipeline(which, _kinds(sample))
         if self.order >= PointScaler.order and {'bboxes','keypoints'} & _kinds(sample): raise ValueError(f'order is {self.order}, and at {PointScaler.order} fastai scales boxes and points; take order=0')
 
-    def _pipeline(self, which, kinds):
+    def _pipeline(self, which, kinds, several=True):
         "The pipeline for samples that hold `kinds`, on the generators of this transform"
-        if (which,kinds) not in self._ready:
+        key = which,kinds,several
+        if key not in self._ready:
             given = getattr(self, which)
             _check_targets(given, which, kinds, self.extra)
-            new = _compose(given, kinds)
+            new = _compose(given, kinds, several)
             new.normalizes = bool(_normalizers(given))
             new.set_random_state(self.random.numpy, self.random.python)
-            self._ready[which,kinds] = new
-        return self._ready[which,kinds]
+            self._ready[key] = new
+        return self._ready[key]
 
     def seek(self, item, epoch, stream=0):
         "Told by `KeyedDL`: the next sample is `item` of `epoch`"
         self.at = item,epoch,stream
 
-    def __call__(self, o, split_idx=None, **kwargs):
+    def __call__(self, o, split_idx=None, to_tensor=False, **kwargs):
         which,at = 'valid' if split_idx == 1 else 'train', self.at
         self.at = None
         if getattr(self, which) is None: return o
         self.random.seek(*(at or (random.getrandbits(63), random.getrandbits(63)))) # no KeyedDL: fastai seeds `random` anew for every worker and epoch
         sample = o if isinstance(o, tuple) else (o,)
-        new = _move(self._pipeline(which, _kinds(sample)), sample, self.extra)
+        kinds = [k for k in map(_kind, sample) if k]
+        new = _move(self._pipeline(which, frozenset(kinds), len(kinds) > 1), sample, self.extra, to_tensor)
         return type(o)(new) if sample is o else new[0]
 
     def decode(self, o, split_idx=None, **kwargs):
         if isinstance(o, tuple): return type(o)([self.decode(x, split_idx) for x in o])
         return _denormalized(o, getattr(self, 'valid' if split_idx == 1 else 'train')) if isinstance(o, NormalizedImage) else o
 
+    def _whole(self, which): return self.vectorized is not False and not _why_one_by_one(getattr(self, which))
+
+    def augment_items(self, items, idxs, epoch, split_idx, streams, to_tensor=False):
+        "Samples for `KeyedDL`; those with one image of 8 bits and nothing that moves with it, in whole batches where the pipeline allows"
+        which,new = 'valid' if split_idx == 1 else 'train', list(items)
+        if getattr(self, which) is None: return new
+        groups,whole = {},self._whole(which)
+        alone = self._pipeline(which, frozenset(['image']), several=False)
+        lone = [_lone_image(o) for o in items]
+        for i,(o,(at,pixels)) in enumerate(zip(items, lone)):
+            if whole and at is not None and pixels.dtype == np.uint8 and pixels.ndim == 3: groups.setdefault(pixels.shape, []).append(i)
+            elif at is None:
+                self.seek(idxs[i], epoch, streams[i])
+                new[i] = self(o, split_idx=split_idx, to_tensor=to_tensor)
+            else:
+                self.random.seek(idxs[i], epoch, streams[i])
+                new[i] = _with_image(o, at, alone(image=pixels, **self.extra)['image'], pixels, alone.normalizes, to_tensor)
+        for each in groups.values(): # by shape, so that what an image becomes does not depend on its neighbours
+            out = _run_whole(getattr(self, which), np.stack([lone[i][1] for i in each]), [idxs[i] for i in each], epoch, [streams[i] for i in each], self.seed)
+            for i,a in zip(each, out): new[i] = _with_image(items[i], lone[i][0], a, lone[i][1], True, to_tensor)
+        return new
+
     def augment_arrays(self, images, items, epoch, split_idx, stream=0):
         "A batch for `ArrayDL`: uint8 0-255 `(N,H,W,3)`, augmented by the streams of `(seed, item, epoch)`; float where the pipeline normalizes"
         which = 'valid' if split_idx == 1 else 'train'
         if getattr(self, which) is None: return images
         items,streams = np.asarray(items), np.broadcast_to(stream, len(images))
-        if self.vectorized is not False and not _why_one_by_one(getattr(self, which)): return _run_whole(getattr(self, which), images, items, epoch, streams, self.seed)
-        pipeline,out = self._pipeline(which, frozenset(['image'])),None
+        if self._whole(which): return _run_whole(getattr(self, which), images, items, epoch, streams, self.seed)
+        pipeline,out = self._pipeline(which, frozenset(['image']), several=False),None
         for i,(img,item,s) in enumerate(zip(images, items.tolist(), streams.tolist())):
             self.random.seek(item, epoch, s)
             new = pipeline(image=img, **self.extra)['image']

@@ -20,6 +20,7 @@ from types import SimpleNamespace
 import numpy as np, torch
 from fastcore.xdg import xdg_cache_home
 from fastai.data.core import DataLoaders, Datasets, TfmdDL
+from fastai.data.load import SkipItemException
 from fastai.data.external import URLs, fastai_path, untar_data
 from fastai.data.transforms import Categorize, IntToFloatTensor, Normalize, ToTensor
 from fastai.torch_core import TensorCategory, TensorImage, default_device
@@ -343,7 +344,7 @@ class ClassAt(Transform):
 
 # %% ../nbs/00_data.ipynb #2f45f752
 class KeyedDL(TfmdDL):
-    "A fastai `DataLoader` that calls `seek(item, epoch, again)` of those of its item transforms that have it, before each item"
+    "A fastai `DataLoader` that tells its item transforms, those that have `seek` or `augment_items`, which items of which epoch they get"
     def __init__(self, *args, clock=None, **kwargs):
         self.clock,self.again = clock or new_clock(), deque()
         super().__init__(*args, **kwargs)
@@ -379,6 +380,31 @@ class KeyedDL(TfmdDL):
         for k,t in enumerate(self.after_item.fs):
             if hasattr(t, 'seek'): t.seek(s or 0, self.epoch, _stream(k, again))
         return super().do_item(s)
+
+    def create_batches(self, samps):
+        if self.prebatched or not self.indexed or not any(hasattr(t, 'augment_items') for t in self.after_item.fs): yield from super().create_batches(samps)
+        else: yield from (self.do_batch(self._after_items(chunk)) for chunk in self.chunkify(filter(None, map(self._made, samps))))
+
+    def _made(self, s):
+        again = self.again.popleft()
+        try: return self.create_item(s), s, again
+        except SkipItemException: return None
+
+    def _after_items(self, made):
+        "The item transforms, one after the other, each over all items of a batch: code and tables stay in the processor's cache"
+        items,idxs,agains = map(list, zip(*made))
+        fs,split_idx = self.after_item.fs, getattr(self.dataset, 'split_idx', None)
+        for k,t in enumerate(fs):
+            if hasattr(t, 'augment_items'): items = t.augment_items(items, idxs, self.epoch, split_idx, [_stream(k, n) for n in agains], to_tensor=all(isinstance(f, ToTensor) for f in fs[k+1:]))
+            elif isinstance(t, ToTensor) and all(isinstance(x, torch.Tensor) for o in items for x in o): continue # nothing to convert, and asking each costs
+            else:
+                rows = [(new,idx,n) for o,idx,n in zip(items, idxs, agains) if (new := _unless_skipped(t, o, split_idx)) is not None]
+                items,idxs,agains = map(list, zip(*rows))
+        return items
+
+def _unless_skipped(t, o, split_idx):
+    try: return t(o, split_idx=split_idx)
+    except SkipItemException: return None
 
 _first_look = 2**31 # looks have epochs that no training reaches
 def new_clock(): return SimpleNamespace(epoch=-1, looks=0) # epochs begun; shared by clones

@@ -203,3 +203,33 @@ def test_training_with_points():
     with learn.no_bar(): preds,points = learn.get_preds()
     pixels = (preds-points.as_subclass(torch.Tensor).view(-1,2)).norm(dim=1).mean()*24
     assert pixels < 5, pixels
+
+
+@pytest.mark.parametrize('tfms', [[A.GaussNoise(p=1)], [A.HorizontalFlip(), A.Affine(rotate=(-30,30), p=.8)]], ids=['one by one', 'whole batches'])
+def test_a_batch_is_what_its_items_are(files, tfms):
+    "What a loader makes of an item is what the transform makes of it alone, told the same item and epoch"
+    tfm = AlbumentationsTransform(tfms, seed=5)
+    dl = loaders(files, 0, tfm).train.new(shuffle=False)
+    got = [x for x,_ in dl]
+    for i,x in enumerate(torch.cat(got)):
+        img = PILImage.create(dl.dataset.items[i])
+        if tfms[0].__class__ is A.GaussNoise:
+            tfm.seek(i, 0, 0)
+            want = np.asarray(tfm(img, split_idx=0))
+        else: want = tfm.augment_arrays(np.asarray(img)[None], [i], 0, 0)[0]
+        assert np.array_equal((x*255).round().permute(1,2,0).numpy().astype(np.uint8), want)
+
+
+def test_pictures_of_several_sizes_share_a_batch(tmp_path):
+    "What becomes of a picture does not depend on the sizes of its neighbours"
+    from fastai.vision.augment import Resize
+    for i in range(12): Image.fromarray(make_shapes10(1, 1, size=24+8*(i%3), seed=i).images[0]).save(tmp_path/f'{i:02}.png')
+    files = sorted(tmp_path.glob('*.png'))
+    def first(order):
+        set_seed(1)
+        block = DataBlock((ImageBlock, CategoryBlock), get_y=lambda f: int(f.stem)%2, splitter=IndexSplitter([0]), item_tfms=[AlbumentationsTransform([A.HorizontalFlip(), A.Affine(rotate=(-30,30))], seed=5), Resize(24)])
+        dl = block.dataloaders(files, bs=11, num_workers=0, device=torch.device('cpu')).train
+        return next(iter(dl.new(shuffle=False, get_idxs=lambda: order)))[0]
+    order = [4, 0, 9, 7, 2, 1, 3, 5, 6, 8, 10]
+    mixed,plain = first(order), first(list(range(11)))
+    assert torch.equal(mixed, plain[order])
