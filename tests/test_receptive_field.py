@@ -1,0 +1,132 @@
+"Every pixel that a unit can see, against autograd: with positive weights, a pixel has a gradient if and only if the unit depends on it"
+from copy import deepcopy
+
+import numpy as np, pytest, torch
+import torchvision.models as zoo
+from hypothesis import HealthCheck, given, settings, strategies as st
+from torch import nn
+
+from cifar9.anatomy import check_brief, effective_receptive_field, layer_table, read_graph, receptive_field, receptive_field_table, seen_pixels
+from cifar9.models import create_model, list_models
+
+
+def linear(model):
+    "A copy whose gradients cannot cancel, saturate, or choose one pixel of a window: means for weights and for max pooling, no activations"
+    net = deepcopy(model).double().eval()
+    for name,m in list(net.named_modules()):
+        parent,_,child = name.rpartition('.')
+        if isinstance(m, nn.MaxPool2d): setattr(net.get_submodule(parent), child, nn.AvgPool2d(m.kernel_size, m.stride, m.padding, m.ceil_mode))
+        elif isinstance(m, (nn.ReLU, nn.ReLU6)): setattr(net.get_submodule(parent), child, nn.Identity())
+        elif isinstance(m, (nn.Conv2d, nn.Linear)): nn.init.constant_(m.weight, 1/m.weight[0].numel())
+        elif isinstance(m, nn.BatchNorm2d): m.reset_parameters(); m.reset_running_stats()
+    return net
+
+
+def by_autograd(net, layers, size):
+    "A function of layer and unit: the pixels with a gradient"
+    found,modules = {},dict(net.named_modules())
+    hooks = [modules[layer].register_forward_hook(lambda m, i, o, layer=layer: found.update({layer: o})) for layer in layers]
+    x = torch.ones(1, *size, dtype=torch.double, requires_grad=True)
+    net(x)
+    for h in hooks: h.remove()
+    return lambda layer, unit: (torch.autograd.grad(found[layer][0,:,*unit].sum(), x, retain_graph=True)[0][0] != 0).any(0).numpy()
+
+
+def agrees(model, layers, size=(3,32,32), units=3):
+    nodes,rng,compared,witness = read_graph(model, size),np.random.default_rng(0),0,by_autograd(linear(model), layers, size)
+    for layer in layers:
+        n = next(x for x in reversed(nodes) if x.name == layer or layer in x.inside).after
+        for unit in {(0,0), (n[0]-1,n[1]//2), *[tuple(map(int, rng.integers(0, n))) for _ in range(units)]}:
+            assert np.array_equal(seen_pixels(nodes, unit, layer).on(size[1:]), witness(layer, unit)), (layer, unit)
+            compared += 1
+    return compared
+
+
+@pytest.mark.parametrize('name', list_models())
+def test_every_model(name):
+    model = create_model(name, drop=0)
+    maps = {n.name for n in read_graph(model) if max(n.after) > 1}
+    assert agrees(model, [n for n,m in model.named_modules() if isinstance(m, nn.Conv2d) and n in maps]) > 60
+
+
+@pytest.mark.parametrize('make,layers', [
+    (zoo.resnet18, ['maxpool','layer1.1.conv2','layer2','layer3','layer4']), (zoo.mobilenet_v2, ['features.3','features.7','features.14','features.18']),
+    (zoo.densenet121, ['features.pool0','features.denseblock1.denselayer6.conv2','features.transition1','features.denseblock3.denselayer9.conv2','features.norm5']),
+    (lambda **kw: zoo.googlenet(aux_logits=False, init_weights=False, **kw), ['maxpool1','inception3a.branch3','maxpool3','inception4d.branch2','inception5b.branch1'])], ids=['resnet18','mobilenet_v2','densenet121','googlenet'])
+def test_models_of_torchvision(make, layers):
+    model = make(weights=None).eval()
+    assert agrees(model, layers, (3,96,96), units=2) >= 10
+
+
+class Drawn(nn.Module):
+    "A graph of windows, additions and concatenations, as `plan` says; additions are cut to the smaller map by a window that fits"
+    def __init__(self, plan):
+        super().__init__()
+        self.plan,self.steps,sizes,channels = [],nn.ModuleList(),[24],[1]
+        for what,a,b,ks,stride,dilation,padded in plan:
+            a,b = a%len(sizes),b%len(sizes)
+            pad = dilation*(ks-1)//2 if padded else 0
+            if what in ('conv','pool'):
+                n = (sizes[a]+2*pad-dilation*(ks-1)-1)//stride+1 if what == 'conv' else (sizes[a]-ks)//stride+1
+                if n < 1: continue
+                self.steps.append(nn.Conv2d(channels[a], 2, ks, stride, pad, dilation) if what == 'conv' else nn.AvgPool2d(ks, stride))
+                self.plan.append((what, a, len(self.steps)-1)); sizes.append(n); channels.append(2 if what == 'conv' else channels[a])
+            elif sizes[a] == sizes[b] and (what == 'cat' or channels[a] == channels[b]):
+                self.plan.append((what, a, b)); sizes.append(sizes[a]); channels.append(channels[a]+channels[b] if what == 'cat' else channels[a])
+        self.last = nn.Identity()
+    def forward(self, x):
+        maps = [x]
+        for what,a,b in self.plan:
+            if what in ('conv','pool'): maps.append(self.steps[b](maps[a]))
+            else: maps.append(torch.cat([maps[a],maps[b]], 1) if what == 'cat' else maps[a]+maps[b])
+        return self.last(maps[-1])
+
+
+step = st.tuples(st.sampled_from(['conv','conv','conv','pool','cat','add']), st.integers(0,9), st.integers(0,9), st.integers(1,3), st.integers(1,2), st.integers(1,3), st.booleans())
+
+@settings(max_examples=50, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(step, min_size=4, max_size=10), st.integers(0,99), st.integers(0,99))
+def test_random_graphs(plan, i, j):
+    model = Drawn(plan)
+    nodes = read_graph(model, (1,24,24))
+    unit = i%nodes[-1].after[0], j%nodes[-1].after[1]
+    assert np.array_equal(seen_pixels(nodes, unit, 'last').on((24,24)), by_autograd(linear(model), ['last'], (1,24,24))('last', unit))
+
+
+def test_the_hull_of_the_brief_and_of_one_path():
+    model = create_model('dilated_net')
+    table = receptive_field_table(model).set_index('layer')
+    assert receptive_field(model) == 67
+    assert table.loc['c1.transition.shrink','smallest field'] == 25 and table.loc['c1.skip','smallest field'] == 3
+    assert table['largest field'].iloc[-1] > table['smallest field'].iloc[-1]          # where a unit is makes a difference
+
+
+def test_nothing_is_changed_by_measuring():
+    model = create_model('dilated_net').train()
+    model.c1.eval()
+    before = {k:v.clone() for k,v in model.state_dict().items()}
+    modes = [m.training for m in model.modules()]
+    receptive_field(model); seen_pixels(model); check_brief(model); layer_table(model); effective_receptive_field(model)
+    assert modes == [m.training for m in model.modules()]
+    assert all(torch.equal(v, before[k]) for k,v in model.state_dict().items())
+    assert all(p.grad is None and p.device.type == 'cpu' for p in model.parameters())
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_half_precision(dtype):
+    model = create_model('dilated_net').to(dtype)
+    assert receptive_field(model) == 67 and check_brief(model).passed and layer_table(model).total == 197_392
+    assert {p.dtype for p in model.parameters()} == {dtype}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU on this machine')
+def test_on_a_gpu():
+    model = create_model('dilated_net').cuda()
+    assert receptive_field(model) == 67 and check_brief(model).passed and effective_receptive_field(model).max() == 1
+
+
+def test_a_model_that_chooses_its_way_is_refused():
+    class Chooses(nn.Module):
+        def forward(self, x): return x*2 if x.mean() > 0 else x
+    for measure in (receptive_field, check_brief, seen_pixels):
+        with pytest.raises(ValueError, match='cannot be traced'): measure(Chooses())
