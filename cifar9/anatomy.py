@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['count_params', 'LayerRow', 'LayerTable', 'layer_table', 'Node', 'read_graph', 'Seen', 'seen_pixels',
-           'receptive_field', 'receptive_field_table', 'effective_receptive_field', 'show_receptive_field', 'Rule',
-           'BriefReport', 'check_brief']
+           'receptive_field', 'receptive_field_table', 'effective_receptive_field', 'show_receptive_field',
+           'draw_architecture', 'Rule', 'BriefReport', 'check_brief']
 
 # %% ../nbs/02_anatomy.ipynb #e877c305
 import json, operator
@@ -114,7 +114,7 @@ class Node:
     stride = property(lambda self: max(w[1] for w in self.windows) if self.windows else 1)
     dilation = property(lambda self: max(w[3] for w in self.windows) if self.windows else 1)
     padding = property(lambda self: max(w[2] for w in self.windows) if self.windows else 0)
-    pools = property(lambda self: not self.is_conv and not isinstance(self.module, nn.Linear) and (self.kind == 'window' or (self.kind == 'all' and self.before != (1,1) and self.after == (1,1) and not _flattens(self))))
+    pools = property(lambda self: not self.is_conv and not isinstance(self.module, nn.Linear) and (self.kind == 'window' or (self.kind == 'all' and self.after == (1,1) and not isinstance(self.module, nn.GroupNorm|nn.InstanceNorm2d) and not _flattens(self))))
 
 def _flattens(node): return isinstance(node.module, nn.Flatten) or node.name.startswith(('flatten','view','reshape'))
 
@@ -382,6 +382,153 @@ def show_receptive_field(
         ax.imshow(a, cmap='viridis', vmin=0, vmax=1); ax.set_title(title, fontsize=10)
     return fig
 
+# %% ../nbs/02_anatomy.ipynb #20314473
+_colours = dict(conv='#a9cdf0', dilated='#f6c48b', depthwise='#b5dfb0', pointwise='#dbe9f7', strided='#f2a7a7', pool='#d5d5d5', linear='#d9c6ec', merge='#ffffff', part='#ececec')
+
+class _Box:
+    "A box of the drawing: what it is, and where it stands in its panel"
+    def __init__(self, node, text, colour): self.node,self.text,self.colour,self.params,self.after,self.sources = node,text,colour,0,node.after,[]
+
+def _describe(node):
+    "Text and colour of a box"
+    m = node.module
+    if node.is_conv:
+        ks,groups = 'x'.join(map(str, m.kernel_size)), m.groups
+        kind = 'depthwise' if groups == m.in_channels > 1 else 'grouped' if groups > 1 else 'conv'
+        more = [f'dilation {node.dilation}'] if node.dilation > 1 else []
+        more += [f'stride {node.stride}'] if node.stride > 1 else []
+        more += ['no padding'] if node.padding == 0 and max(m.kernel_size) > 1 else []
+        colour = 'strided' if node.stride > 1 else 'dilated' if node.dilation > 1 else 'depthwise' if kind == 'depthwise' else 'pointwise' if m.kernel_size == (1,1) else 'conv'
+        return [f'{ks} {kind}', f'{m.in_channels} to {m.out_channels}', *([', '.join(more)] if more else [])], colour
+    if isinstance(m, nn.Linear): return ['linear', f'{m.in_features} to {m.out_features}'], 'linear'
+    if node.pools: return [('global ' if node.after == (1,1) else '') + ('max' if 'max' in (type(m).__name__ + node.name).lower() else 'average'), 'pooling'], 'pool'
+    return ['concat' if 'cat' in node.name else 'x' if 'mul' in node.name else '+'], 'merge'
+
+def _boxes(nodes, groups):
+    "A box for each group of nodes, in order, with the boxes that it takes from; `groups`: node to its group's name"
+    boxes = {}
+    for n in nodes:
+        g = groups[n]
+        if g is None: continue
+        if g not in boxes: boxes[g] = _Box(n, *(_describe(n) if g == n.step else ([g.split('.')[-1]], 'part')))
+        box = boxes[g]
+        box.after = n.after
+        if n.module is not None: box.params += sum(p.numel() for p in n.module.parameters())
+        for i in n.inputs:
+            if groups.get(i) != g and groups.get(i) not in box.sources: box.sources.append(groups.get(i))
+    return boxes
+
+def _panels(nodes, most=14):
+    "`[(name, boxes)]`, a panel for each child of the model; neighbouring layers that are no containers share one"
+    fine,last = {nodes[0]:None},{}
+    for n in nodes[1:]: # norms and activations stand in the box of what is before them
+        own = n.is_conv or n.pools or isinstance(n.module, nn.Linear) or (n.kind == 'merge' and len(set(n.inputs)) > 1)
+        fine[n] = n.step if own or fine[n.inputs[0]] is None else fine[n.inputs[0]]
+    tops = {}
+    for n in nodes[1:]: tops[n] = n.inside[0] if n.inside else (tops.get(n.inputs[0]) or n.name)
+    containers = {t for n,t in tops.items() if n.name != t and n.module is not None}
+    panels = []
+    for n in nodes[1:]:
+        top = tops[n]
+        name = top if top in containers else None
+        if not panels or panels[-1][0] != name or (name is None) != (panels[-1][0] is None): panels.append((name, []))
+        panels[-1][1].append(n)
+    out = []
+    for name,members in panels:
+        groups = {n:fine[n] for n in nodes}
+        if len({fine[n] for n in members}) > most:
+            for n in members: groups[n] = '.'.join(n.name.split('.')[:2]) if '.' in n.name else (n.inside[1] if len(n.inside) > 1 else tops[n])
+        boxes = _boxes(members, groups)
+        title = name or (members[0].name if len(members) < 3 else f"{members[0].name} to {[m for m in members if m.module is not None][-1].name}")
+        out.append((title, boxes, members))
+    return out
+
+def _layout(boxes):
+    "Place of each box: `{name: (column, row)}` and the ways between, each a list of places; a way that passes rows gets a column of its own there"
+    row = {}
+    for g,b in boxes.items(): row[g] = 1 + max((row[s] for s in b.sources if s in row), default=-1)
+    levels,ways = {}, []
+    for g,b in boxes.items():
+        levels.setdefault(row[g], []).append(g)
+        for s in b.sources if b.sources else [None]:
+            start = row[s] if s in boxes else -1
+            through = [(s,g,r) for r in range(start+1, row[g])]
+            for t in through: levels.setdefault(t[2], []).append(t)
+            ways.append((s if s in boxes else None, through, g))
+    column,before = {}, {}
+    for s,through,g in ways:
+        for a,b in zip([s,*through], [*through,g]): before.setdefault(b, []).append(a)
+    for r in sorted(levels):
+        wanted = {k: np.mean([column.get(p, 0.) for p in before.get(k, [None])]) for k in levels[r]}
+        ordered = sorted(levels[r], key=lambda k: (wanted[k], isinstance(k, tuple)))
+        middle = np.mean(list(wanted.values()))
+        for i,k in enumerate(ordered): column[k] = i - (len(ordered)-1)/2 + (middle if len(ordered) == 1 else 0)
+    left = min(column.values())
+    return {k:(c-left, r) for r,ks in levels.items() for k in ks for c in [column[k]]}, ways
+
+# %% ../nbs/02_anatomy.ipynb #3f73e056
+def draw_architecture(
+    model:nn.Module,
+    size:tuple=(3,32,32), # of one input, `(C,H,W)`
+    file:str|Path=None,   # where to write it, `.svg` or `.png`
+    width:float=11,       # of the picture, inches
+):
+    "A picture of `model`, drawn from its graph: panels of boxes with shapes, branches, skips and parameters; a matplotlib figure"
+    nodes = read_graph(model, size)
+    table = {r.name:r for r in layer_table(model, size)}
+    panels = [(title, boxes, members, *_layout(boxes)) for title,boxes,members in _panels(nodes)]
+    gap,step = .55,1.
+    widths = [max(c for c,_ in places.values())+1 for *_,places,_ in panels]
+    rows = [max(r for _,r in places.values())+1 for *_,places,_ in panels]
+    total = sum(widths) + gap*(len(panels)+1)
+    per_line = 1 if total <= 16 else -(-int(total)//16)
+    lines = np.array_split(np.arange(len(panels)), per_line) if per_line > 1 else [np.arange(len(panels))]
+    line_width = max(sum(widths[i] for i in line) + gap*(len(line)+1) for line in lines)
+    heights = [max(rows[i] for i in line)*step + 1.9 for line in lines]
+    fig,ax = plt.subplots(figsize=(width, width/line_width*sum(heights)*.72))
+    ax.set(xlim=(0, line_width), ylim=(sum(heights), 0)); ax.axis('off')
+    points = width/line_width*72 # of one column
+    def write(x, y, s, size=.085, **kw): ax.text(x, y, s, ha='center', va='center', fontsize=min(size*points, 11), **kw)
+    top = 0.
+    for line,height in zip(lines, heights):
+        x = gap
+        for i in line:
+            title,boxes,members,places,ways = panels[i]
+            w,after = widths[i],members[-1].after
+            ax.add_patch(plt.Rectangle((x-.14, top+.1), w+.28, height-.3, fc='#fafafa', ec='#bbbbbb', lw=.8))
+            params = sum(p.numel() for m in dict.fromkeys(n.module for n in members if n.module is not None) for p in m.parameters())
+            write(x+w/2, top+.32, title, .12, weight='bold'); write(x+w/2, top+.58, f'{params:,} parameters', .085)
+            at = {k:(x+c+.5, top+1.25+r*step) for k,(c,r) in places.items()}
+            at[None] = (x+w/2, top+.72)
+            for s,through,g in ways:
+                way = np.array([at[s], *[at[t] for t in through], at[g]])
+                ax.plot(*way.T, color='#777777', lw=1, zorder=1)
+            for g,b in boxes.items():
+                bx,by = at[g]
+                if b.colour == 'merge': ax.add_patch(plt.Circle((bx, by), .17, fc='white', ec='#555555', lw=1, zorder=2)); write(bx, by, b.text[0], .1 if len(b.text[0]) < 3 else .06, zorder=3)
+                else:
+                    ax.add_patch(plt.Rectangle((bx-.46, by-.36), .92, .72, fc=_colours[b.colour], ec='#555555', lw=.7, zorder=2))
+                    text = [*b.text, *([f'{b.params:,}'] if b.params else [])]
+                    for j,t in enumerate(text): write(bx, by+(j-(len(text)-1)/2)*.17, t, .075, zorder=3, color='#555555' if j == len(text)-1 and b.params else 'black')
+            last = at[list(boxes)[-1]]
+            bottom = top+height-.42
+            ax.plot([last[0], x+w/2], [last[1], bottom-.12], color='#777777', lw=1, zorder=1)
+            write(x+w/2, bottom, 'x'.join(map(str, _shape_of(members[-1], table, size, after))), .1)
+            if i+1 < len(panels):
+                ax.annotate('', (x+w+gap-.14, top+.32) if i != line[-1] else (x+w+.3, bottom), (x+w+.14, bottom) if i == line[-1] else (x+w+.14, top+.32), arrowprops=dict(arrowstyle='->', color='#555555', lw=1.2))
+            x += w+gap
+        top += height
+    fig.subplots_adjust(0, 0, 1, 1)
+    if file is not None: fig.savefig(file, dpi=150)
+    return fig
+
+def _shape_of(node, table, size, after):
+    "Channels and units of what leaves a node, as far as a layer before it tells"
+    n = node
+    while n.kind != 'input' and n.name not in table: n = n.inputs[0]
+    channels = size[0] if n.kind == 'input' else table[n.name].shape[1]
+    return (channels, *after) if after != (1,1) else (channels,)
+
 # %% ../nbs/02_anatomy.ipynb #59777e62
 @dataclass
 class Rule:
@@ -474,6 +621,7 @@ def _rules_of_run(run):
     wanted = dict(flip='HorizontalFlip' in done, affine='Affine' in done or 'ShiftScaleRotate' in done,
                   hole=[list(hole.get(k, ())) for k in ('num_holes_range','hole_height_range','hole_width_range')] == [[1,1],[16,16],[16,16]])
     missing = [k for k,there in wanted.items() if not there] + [f'p={t["p"]} of {k}' for k,t in done.items() if t['p'] != .5]
+    if any(isinstance(a, str) for a in config.get('augmentation', [])): done,missing = {'kept in an older form':None},['unknown']
     accuracy = metrics['accuracy'] if metrics else None
     return [Rule('augmentations', 'flip, affine, one hole of 16x16, each p=0.5', f"{', '.join(done) or 'none'}" + (f" (not as wanted: {', '.join(missing)})" if missing else ''), not missing),
             Rule('test accuracy', '85 % or more', f'{accuracy:.2%}' if metrics else 'the run is not done', bool(metrics) and accuracy >= .85)]

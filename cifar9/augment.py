@@ -11,11 +11,11 @@ import json, os
 os.environ.setdefault('NO_ALBUMENTATIONS_UPDATE', '1') # its import would ask the network for a newer version
 
 import random
-from collections import deque
 from copy import deepcopy
 from functools import partial
 from inspect import signature
 from itertools import chain
+from numbers import Integral
 from pathlib import Path
 
 import albumentations as A, cv2, matplotlib.pyplot as plt, numpy as np, torch
@@ -23,12 +23,13 @@ from albumentations.core.type_definitions import Targets
 from fastai.data.core import TfmdDL
 from fastai.data.load import DataLoader
 from fastai.torch_core import TensorImage, TensorImageBase, TensorMask
+from fastai.vision.augment import RandTransform
 from fastai.vision.core import PILImage, PILMask, PointScaler, TensorBBox, TensorPoint
 from fastai.vision.data import get_grid
 from fasttransform import Transform
 from matplotlib.patches import Rectangle
 from PIL import Image
-from .data import KeyedDL, NormalizedImage, new_clock
+from .data import KeyedDL, NormalizedImage
 
 # %% ../nbs/01_augment.ipynb #5d08b220
 class CounterRandom:
@@ -54,7 +55,10 @@ class CounterRandom:
 renamed_arguments = { # what older releases of albumentations called it: what it is today
     'max_holes':'num_holes_range', 'min_holes':'num_holes_range', 'max_height':'hole_height_range', 'min_height':'hole_height_range',
     'max_width':'hole_width_range', 'min_width':'hole_width_range', 'fill_value':'fill', 'mask_fill_value':'fill_mask', 'value':'fill', 'mask_value':'fill_mask',
-    'always_apply':'p=1', 'var_limit':'std_range', 'quality_lower':'quality_range', 'quality_upper':'quality_range', 'cval':'fill', 'mode':'border_mode'}
+    'always_apply':'p', 'var_limit':'std_range', 'quality_lower':'quality_range', 'quality_upper':'quality_range', 'cval':'fill', 'mode':'border_mode',
+    'pad_mode':'border_mode', 'pad_cval':'fill', 'pad_val':'fill', 'height':'size', 'width':'size', 'scale_min':'scale_range', 'scale_max':'scale_range',
+    'holes_number_x':'holes_number_xy', 'holes_number_y':'holes_number_xy', 'slant_lower':'slant_range', 'slant_upper':'slant_range', 'fog_coef_lower':'fog_coef_range', 'fog_coef_upper':'fog_coef_range',
+    'num_shadows_lower':'num_shadows_limit', 'num_shadows_upper':'num_shadows_limit', 'snow_point_lower':'snow_point_range', 'snow_point_upper':'snow_point_range'}
 
 def _leaves(t):
     "All transforms below `t`, itself included"
@@ -65,7 +69,10 @@ def _arguments(t): return [k for k in signature(type(t)).parameters if k != 'sel
 
 def _as_compose(pipeline, which):
     "A copy of `pipeline` as an `A.Compose`, or a `TypeError` or `ValueError` that says what is wrong with it"
-    if isinstance(pipeline, (list,tuple)): new = A.Compose(list(pipeline))
+    if isinstance(pipeline, (list,tuple)):
+        for t in pipeline:
+            if not isinstance(t, (A.BasicTransform,A.BaseCompose)): raise TypeError(f'{which} holds {t!r:.60}, wanted are Albumentations transforms, such as A.HorizontalFlip(p=.5)')
+        new = A.Compose(list(pipeline))
     elif isinstance(pipeline, A.Compose): new = pipeline
     elif isinstance(pipeline, (A.BasicTransform,A.BaseCompose)): new = A.Compose([pipeline])
     else: raise TypeError(f'{which} is a {type(pipeline).__name__}, wanted is an Albumentations transform, a list of them, or an A.Compose')
@@ -73,7 +80,8 @@ def _as_compose(pipeline, which):
         if getattr(t, 'seed', None) is not None:
             raise ValueError(f'{which} has seed={t.seed} in {type(t).__name__}, which gives all its children the same stream; leave it out and give the seed to AlbumentationsTransform')
         for arg in getattr(t, 'invalid_args', ()):
-            hint = f"; it is called {renamed_arguments[arg]} today" if arg in renamed_arguments else ''
+            now = renamed_arguments.get(arg)
+            hint = f"; today it is {'p=1' if arg == 'always_apply' else now}{' (a part of 1, no variance)' if arg == 'var_limit' else ''}" if now in (*_arguments(t), 'p') else ''
             raise ValueError(f"{type(t).__name__} in {which} has no argument '{arg}'{hint}; allowed are {', '.join(_arguments(t))}")
     new = deepcopy(new)
     new.finds_params = getattr(pipeline, 'finds_params', not isinstance(pipeline, A.Compose)) # a plain list gets box and point parameters as a sample needs them
@@ -88,9 +96,20 @@ def _kind(o):
     if isinstance(o, np.ndarray): return 'image' if o.ndim in (2,3) else None
     return 'image' if isinstance(o, (Image.Image,TensorImageBase)) else None
 
+def _is_nest(o): return isinstance(o, tuple) and any(_kind(x) or _is_nest(x) for x in o)
+
+def _flat(o):
+    "The parts of a sample, also those in a tuple of pictures within it"
+    return [x for part in (o if isinstance(o, tuple) else (o,)) for x in (_flat(part) if _is_nest(part) else [part])]
+
+def _rebuilt(o, parts):
+    "A sample of the form of `o`, of these parts"
+    if not isinstance(o, tuple): return next(parts)
+    return type(o)([_rebuilt(x, parts) if _is_nest(x) else next(parts) for x in o])
+
 def _lone_image(o):
     "Place and pixels of the image in the sample `o`, if it is the only part that a pipeline moves"
-    at = [i for i,x in enumerate(o) if _kind(x)] if isinstance(o, tuple) else []
+    at = [i for i,x in enumerate(o) if _kind(x) or _is_nest(x)] if isinstance(o, tuple) else []
     return (at[0], _pixels(o[at[0]])) if len(at) == 1 and _kind(o[at[0]]) == 'image' else (None,None)
 
 def _with_image(o, at, a, was, normalizes, to_tensor):
@@ -103,6 +122,7 @@ def _pixels(o):
     "An image or mask as an array `(H,W)` or `(H,W,C)`"
     if isinstance(o, torch.Tensor):
         a = o.as_subclass(torch.Tensor).numpy()
+        if a.ndim > 3: raise TypeError(f'AlbumentationsTransform got a batch of shape {a.shape}, it takes one image at a time; put it into item_tfms')
         return a if a.ndim == 2 else a[0] if len(a) == 1 else a.transpose(1,2,0)
     a = np.asarray(o)
     if a.ndim == 3 and a.shape[-1] > 4 >= len(a): raise ValueError(f'an image array has shape {a.shape}, which looks like (C,H,W); give (H,W,C), or a TensorImage')
@@ -150,19 +170,19 @@ def _from_the_edge(apply, keypoints, *args, **kwargs):
 
 _box_settings = 'min_area min_visibility min_width min_height check_each_transform max_accept_ratio'.split()
 
-def _compose(given, kinds, several=True):
-    "The pipeline `given` for samples that hold `kinds`, `several` pictures or one; a copy, because a Compose changes its transforms"
+def _compose(given, kinds, n):
+    "The pipeline `given` for samples that hold `kinds` in `n` parts; a copy, because a Compose changes its transforms"
     params = {}
     if 'bboxes' in kinds:
         theirs = {k:getattr(given.processors['bboxes'].params, k) for k in _box_settings} if 'bboxes' in given.processors else {}
         params['bbox_params'] = A.BboxParams(format='pascal_voc', label_fields=['box_rows'], clip=True, filter_invalid_bboxes=True, **theirs)
     if 'keypoints' in kinds: params['keypoint_params'] = A.KeypointParams(format='xy', remove_invisible=False)
-    targets = {f'{k}{i}':k for k in ('image','mask') for i in range(1, 8)}
+    targets = {f'{k}{i}':k for k in ('image','mask') for i in range(1, n)}
     transforms = deepcopy(given.transforms)
     for t in (leaf for top in transforms for leaf in _leaves(top) if isinstance(leaf, _resizing)):
         t.apply_to_keypoints = partial(_from_the_edge, t.apply_to_keypoints)
         t._set_keys() # it looks its methods up once
-    return A.Compose(transforms, p=given.p, is_check_shapes=several and given.is_check_shapes, mask_interpolation=given.mask_interpolation, additional_targets=targets if several else None, **params)
+    return A.Compose(transforms, p=given.p, is_check_shapes=n > 1 and given.is_check_shapes, mask_interpolation=given.mask_interpolation, additional_targets=targets, **params)
 
 def _check_targets(given, which, kinds, extra):
     "Raise for a part of a sample that the pipeline would leave where it was, or one that it wants and will not get"
@@ -175,7 +195,7 @@ def _check_targets(given, which, kinds, extra):
         for kind in kinds & set(known):
             if isinstance(t, A.DualTransform) and known[kind] not in (t._targets if isinstance(t._targets, tuple) else (t._targets,)):
                 raise ValueError(f'{type(t).__name__} in {which} cannot move {kind}, which the samples have; leave it out')
-        for key in getattr(t, 'targets_as_params', ()):
+        for key in _wants(t):
             if key not in kinds and key not in extra: raise ValueError(f"{type(t).__name__} in {which} wants '{key}', which the samples do not have; give it as extra={{'{key}': ...}}, or leave the transform out")
 
 # %% ../nbs/01_augment.ipynb #7a7d9e22
@@ -192,7 +212,9 @@ def _move(pipeline, sample, extra, to_tensor=False):
             boxes = o.as_subclass(torch.Tensor).reshape(-1,4).numpy()
             data |= dict(bboxes=boxes, box_rows=np.arange(len(boxes)))
             after = sample[i+1] if i+1 < len(sample) else None
-            if hasattr(after, '__len__') and not isinstance(after, str) and _kind(after) is None and len(after) == len(boxes): labels = i+1
+            if _is_list(after):
+                if len(after) != len(boxes): raise ValueError(f'a sample has {len(boxes)} boxes, and {len(after)} labels after them; give a label for each box')
+                labels = i+1
         elif kind == 'keypoints': data[key] = o.as_subclass(torch.Tensor).reshape(-1,2).numpy() - .5
         else: data[key] = _pixels(o) if kind == 'image' else _for_mask(_pixels(o))
     if 'image' not in data: raise TypeError(f"a sample of {', '.join(type(o).__name__ for o in sample)} has no image to augment; put the transform where an image is")
@@ -209,9 +231,13 @@ def _move(pipeline, sample, extra, to_tensor=False):
     if labels is not None: new[labels] = _chosen(sample[labels], [int(r) for r in out['box_rows']])
     return new
 
+def _is_list(o): return hasattr(o, '__len__') and not isinstance(o, str) and _kind(o) is None and getattr(o, 'ndim', 1) > 0
 def _floats(a): return a.is_floating_point() if isinstance(a, torch.Tensor) else a.dtype.kind == 'f'
 def _size(a): return tuple(a.shape[:0:-1]) if isinstance(a, torch.Tensor) else a.shape[1::-1] # (width, height)
-def _normalizers(pipeline): return [t for t in _leaves(pipeline) if isinstance(t, (A.Normalize,A.ToFloat))]
+def _normalizers(pipeline):
+    "What makes floats of the pixels, unless they are made whole numbers again"
+    found = [t for t in _leaves(pipeline) if isinstance(t, (A.Normalize,A.ToFloat,A.FromFloat))]
+    return found if found and not isinstance(found[-1], A.FromFloat) else []
 
 # %% ../nbs/01_augment.ipynb #30fa6934
 _low,_half = np.uint64(0xFFFFFFFF), np.uint64(32)
@@ -258,7 +284,7 @@ class _Flip(Whole):
         return out
 class _FlipDown(_Flip): axis = 0
 class _Transpose(Whole):
-    def apply(self, images, _): return images.swapaxes(1, 2)
+    def apply(self, images, _): return np.ascontiguousarray(images.swapaxes(1, 2))
 class _NoOp(Whole):
     def apply(self, images, _): return images
 
@@ -364,12 +390,14 @@ whole_batch = {A.HorizontalFlip:_Flip, A.VerticalFlip:_FlipDown, A.Transpose:_Tr
 # %% ../nbs/01_augment.ipynb #64e9964b
 _changes_size = _Crop,_CenterCrop,_Pad,_PadIfNeeded,_Transpose,_Turn,_Normalize # on some images only, the batch would no longer be one array
 
-def _why_one_by_one(pipeline):
-    "What keeps `pipeline` from being run over whole batches, '' if nothing does"
+def _why_one_by_one(pipeline, shape=None):
+    "What keeps `pipeline` from being run over whole batches of images `shape`, '' if nothing does"
     if pipeline.p < 1: return f'one by one, because the Compose has p={pipeline.p}'
-    for t in pipeline.transforms:
+    for i,t in enumerate(pipeline.transforms):
         whole = whole_batch[type(t)](t) if type(t) in whole_batch else None
         why = 'it is not among those drawn for a batch' if whole is None else f'with p={t.p} it changes some images only' if t.p < 1 and isinstance(whole, _changes_size) else whole.why_not()
+        if isinstance(whole, _Normalize) and i < len(pipeline.transforms)-1: why = 'something follows it'
+        if isinstance(whole, _Turn) and shape is not None and (shape[0] != shape[1] or any(type(b) in whole_batch and issubclass(whole_batch[type(b)], _changes_size) for b in pipeline.transforms[:i])): why = 'the images are not square'
         if why: return f'one by one, because of {type(t).__name__}: {why}'
     return ''
 
@@ -392,15 +420,19 @@ class AlbumentationsTransform(Transform):
         valid=None,           # the same for validation, testing and prediction; None: the sample as it is
         seed:int=None,        # same seed, item and epoch: same augmentation; None: drawn from `random`, so that fastai's `set_seed` holds
         order:int=0,          # place among the item transforms: 0 while boxes and points are still in pixels; 2 after fastai's Resize
-        vectorized:bool=None, # over arrays: all images of a batch at once; None: where that is exact, False: one by one, True: or an error
+        vectorized:bool=None, # samples with one image of 8 bits and nothing else that moves: a whole batch at once; None: where that is exact, False: never, True: or an error here
         extra:dict=None,      # given to each call, for transforms that want more than the sample, such as {'mosaic_metadata': [...]}
     ):
         super().__init__(order=order)
-        self.seed,self.vectorized,self.extra = random.getrandbits(63) if seed is None else seed, vectorized, extra or {}
+        if seed is not None and not (isinstance(seed, Integral) and 0 <= seed < 2**63): raise ValueError(f'seed is {seed!r}, it must be a whole number from 0 to 2**63-1, or None')
+        self.seed,self.vectorized,self.extra = random.getrandbits(63) if seed is None else int(seed), vectorized, extra or {}
         self.train,self.valid = _as_compose(train, 'train'), None if valid is None else _as_compose(valid, 'valid')
         for which in self._given: _check_targets(getattr(self, which), which, _wanted(getattr(self, which)) & {'image','mask','bboxes','keypoints'}, self.extra)
-        if _normalizers(self.train) and not (self.valid and _normalizers(self.valid)):
-            raise ValueError(f'{_normalizers(self.train)[0]} is in train and not in valid, so that validation would see other numbers; give valid the same one')
+        train,valid = (_normalizers(p) if p is not None else [] for p in (self.train, self.valid))
+        for t in train+valid:
+            if t.p < 1: raise ValueError(f'{type(t).__name__} has p={t.p}, so that some images would stay as they are; take p=1')
+        if [repr(t) for t in train] != [repr(t) for t in valid]:
+            raise ValueError(f"train normalizes by {train or 'nothing'} and valid by {valid or 'nothing'}, so that validation would see other numbers; give both the same, as in AlbumentationsTransform([..., A.Normalize()], valid=[A.Normalize()])")
         self._fresh()
         for which in self._given if vectorized else ():
             if why := _why_one_by_one(getattr(self, which)): raise ValueError(f'vectorized is True, but {which} can only run {why}; leave vectorized out')
@@ -416,58 +448,61 @@ class AlbumentationsTransform(Transform):
 
     def setup(self, items=None, train_setup=False):
         if not isinstance(items, DataLoader): return
-        if type(items) is TfmdDL: items.__class__,items.clock,items.again = KeyedDL,new_clock(),deque()
+        if type(items) is TfmdDL: KeyedDL.adopt(items)
         if items.n == 0 or not items.indexed: return
-        sample = items.create_item(0)
-        sample = sample if isinstance(sample, tuple) else (sample,)
+        sample = _flat(items.create_item(0))
         for which in self._given: self._pipeline(which, _kinds(sample))
         if self.order >= PointScaler.order and {'bboxes','keypoints'} & _kinds(sample): raise ValueError(f'order is {self.order}, and at {PointScaler.order} fastai scales boxes and points; take order=0')
 
-    def _pipeline(self, which, kinds, several=True):
-        "The pipeline for samples that hold `kinds`, on the generators of this transform"
-        key = which,kinds,several
+    def _pipeline(self, which, kinds, n=1):
+        "The pipeline for samples that hold `kinds` in `n` parts, on the generators of this transform"
+        key = which,kinds,n
         if key not in self._ready:
             given = getattr(self, which)
             _check_targets(given, which, kinds, self.extra)
-            new = _compose(given, kinds, several)
+            new = _compose(given, kinds, n)
             new.normalizes = bool(_normalizers(given))
             new.set_random_state(self.random.numpy, self.random.python)
             self._ready[key] = new
         return self._ready[key]
+
+    def check_followers(self, tfms):
+        "Asked by `KeyedDL` before each epoch: do the item transforms after this one understand what it makes?"
+        late = [type(t).__name__ for t in tfms if isinstance(t, RandTransform)]
+        if _normalizers(self.train) and late: raise ValueError(f"train normalizes, and {', '.join(late)} after it would leave the numbers as they are; put what it does into the pipeline, such as A.Resize before A.Normalize")
 
     def seek(self, item, epoch, stream=0):
         "Told by `KeyedDL`: the next sample is `item` of `epoch`"
         self.at = item,epoch,stream
 
     def __call__(self, o, split_idx=None, to_tensor=False, **kwargs):
-        which,at = 'valid' if split_idx == 1 else 'train', self.at
+        which,at = _which(split_idx), self.at
         self.at = None
         if getattr(self, which) is None: return o
         self.random.seek(*(at or (random.getrandbits(63), random.getrandbits(63)))) # no KeyedDL: fastai seeds `random` anew for every worker and epoch
-        sample = o if isinstance(o, tuple) else (o,)
-        kinds = [k for k in map(_kind, sample) if k]
-        new = _move(self._pipeline(which, frozenset(kinds), len(kinds) > 1), sample, self.extra, to_tensor)
-        return type(o)(new) if sample is o else new[0]
+        flat = _flat(o)
+        kinds = [k for k in map(_kind, flat) if k]
+        return _rebuilt(o, iter(_move(self._pipeline(which, frozenset(kinds), len(kinds)), flat, self.extra, to_tensor)))
 
     def decode(self, o, split_idx=None, **kwargs):
         if isinstance(o, tuple): return type(o)([self.decode(x, split_idx) for x in o])
-        return _denormalized(o, getattr(self, 'valid' if split_idx == 1 else 'train')) if isinstance(o, NormalizedImage) else o
+        return _denormalized(o, getattr(self, _which(split_idx))) if isinstance(o, NormalizedImage) else o
 
-    def _whole(self, which): return self.vectorized is not False and not _why_one_by_one(getattr(self, which))
+    def _whole(self, which, shape): return self.vectorized is not False and not _why_one_by_one(getattr(self, which), shape)
 
     def augment_items(self, items, idxs, epoch, split_idx, streams, to_tensor=False):
         "Samples for `KeyedDL`; those with one image of 8 bits and nothing that moves with it, in whole batches where the pipeline allows"
-        which,new = 'valid' if split_idx == 1 else 'train', list(items)
+        which,new = _which(split_idx), list(items)
         if getattr(self, which) is None: return new
-        groups,whole = {},self._whole(which)
-        alone = self._pipeline(which, frozenset(['image']), several=False)
+        groups = {}
         lone = [_lone_image(o) for o in items]
         for i,(o,(at,pixels)) in enumerate(zip(items, lone)):
-            if whole and at is not None and pixels.dtype == np.uint8 and pixels.ndim == 3: groups.setdefault(pixels.shape, []).append(i)
+            if at is not None and pixels.dtype == np.uint8 and pixels.ndim == 3 and self._whole(which, pixels.shape): groups.setdefault(pixels.shape, []).append(i)
             elif at is None:
                 self.seek(idxs[i], epoch, streams[i])
                 new[i] = self(o, split_idx=split_idx, to_tensor=to_tensor)
             else:
+                alone = self._pipeline(which, frozenset(['image']))
                 self.random.seek(idxs[i], epoch, streams[i])
                 new[i] = _with_image(o, at, alone(image=pixels, **self.extra)['image'], pixels, alone.normalizes, to_tensor)
         for each in groups.values(): # by shape, so that what an image becomes does not depend on its neighbours
@@ -477,15 +512,17 @@ class AlbumentationsTransform(Transform):
 
     def augment_arrays(self, images, items, epoch, split_idx, stream=0):
         "A batch for `ArrayDL`: uint8 0-255 `(N,H,W,3)`, augmented by the streams of `(seed, item, epoch)`; float where the pipeline normalizes"
-        which = 'valid' if split_idx == 1 else 'train'
+        which = _which(split_idx)
         if getattr(self, which) is None: return images
         items,streams = np.asarray(items), np.broadcast_to(stream, len(images))
-        if self._whole(which): return _run_whole(getattr(self, which), images, items, epoch, streams, self.seed)
-        pipeline,out = self._pipeline(which, frozenset(['image']), several=False),None
+        if self._whole(which, images.shape[1:]): return _run_whole(getattr(self, which), images, items, epoch, streams, self.seed)
+        pipeline,out = self._pipeline(which, frozenset(['image'])),None
         for i,(img,item,s) in enumerate(zip(images, items.tolist(), streams.tolist())):
             self.random.seek(item, epoch, s)
             new = pipeline(image=img, **self.extra)['image']
             if isinstance(new, torch.Tensor): new = new.numpy().transpose(1,2,0)
+            if new.ndim == 2: new = new[...,None]
+            if out is not None and new.shape != out.shape[1:]: raise ValueError(f'{which} makes images of several sizes, {out.shape[1:]} and {new.shape}, which are no batch; end it with A.Resize or a crop')
             if out is None: out = np.empty((len(images),*new.shape), new.dtype)
             out[i] = new
         return out
@@ -498,11 +535,12 @@ class AlbumentationsTransform(Transform):
     @classmethod
     def from_dict(cls, text:dict): # from `to_dict`
         "The transform that `to_dict` made a text of"
+        if missing := {'train','valid','seed','order','vectorized'} - set(text): raise ValueError(f"the text has no {', '.join(sorted(missing))}; give what `AlbumentationsTransform.to_dict` made")
         return cls(*(_from_text(text[k]) for k in ('train','valid')), **{k:text[k] for k in ('seed','order','vectorized')})
 
     def __repr__(self):
         way = 'one by one, as told' if self.vectorized is False else _why_one_by_one(self.train) or 'whole batches at once'
-        return f'{type(self).__name__}(train={_line(self.train)}, valid={_line(self.valid)}, seed={self.seed}; arrays: {way})'
+        return f'{type(self).__name__}(train={_line(self.train)}, valid={_line(self.valid)}, seed={self.seed}; images alone: {way})'
 
 def _as_text(t):
     "Like `A.to_dict`, with what that leaves out"
@@ -512,7 +550,7 @@ def _as_text(t):
         if isinstance(t, A.Lambda): raise TypeError('it is made of functions')
         d = json.loads(json.dumps(t.to_dict_private()))
     except (TypeError,ValueError,NotImplementedError) as e: raise ValueError(f'{type(t).__name__} cannot be kept as text ({e}); take a transform whose arguments are numbers and words') from e
-    if children is not None: d['transforms'] = children
+    if children is not None: d |= dict(transforms=children) | {k:list(getattr(t, k)) for k in ('channels',) if hasattr(t, k)}
     else: d = {k:v for k,v in d.items() if k in ('__class_fullname__', *_arguments(t))} # some list what only their base class takes
     if isinstance(t, A.Compose):
         d |= dict(strict=t.strict, mask_interpolation=t.mask_interpolation)
@@ -526,11 +564,19 @@ def _from_text(d):
     new.finds_params = d['finds_params']
     return new
 
-def _wanted(pipeline): return frozenset(k for t in _leaves(pipeline) for k in getattr(t, 'targets_as_params', ()))
+def _which(split_idx): return 'train' if split_idx in (0, None) else 'valid' # validation, test and any further split
+
+def _wants(t):
+    "What the transform `t` needs beside the image"
+    own = ['bboxes'] if isinstance(t, (A.BBoxSafeRandomCrop,A.RandomSizedBBoxSafeCrop,A.AtLeastOneBBoxRandomCrop)) else ['mask'] if isinstance(t, A.CropNonEmptyMaskIfExists) else []
+    return [*getattr(t, 'targets_as_params', ()), *own]
+
+def _wanted(pipeline): return frozenset(k for t in _leaves(pipeline) for k in _wants(t))
 
 def _denormalized(x, pipeline):
     "What to show for `x`: 0-1, by the pipeline's own Normalize if that says how, else stretched"
-    x,t = TensorImage(x.float()), _normalizers(pipeline)[-1]
+    x,t = TensorImage(x.float()), next(iter(_normalizers(pipeline)[::-1]), None)
+    if isinstance(t, A.ToFloat): return (x*(t.max_value or 255)/255).clamp(0, 1)
     if isinstance(t, A.Normalize) and t.normalization == 'standard': return (x*torch.tensor(t.std).view(-1,1,1) + torch.tensor(t.mean).view(-1,1,1)).clamp(0, 1)
     return (x-x.min())/(x.max()-x.min()).clamp(min=1e-6)
 
@@ -550,8 +596,9 @@ def show_augmented(
     "A sheet of `n` variants of one image, the original first, with its mask, boxes and points"
     if not isinstance(tfm, AlbumentationsTransform): tfm = AlbumentationsTransform(tfm, valid=tfm)
     tfm = AlbumentationsTransform(tfm.train, tfm.valid, seed=seed, extra=tfm.extra)
-    sample = [image if isinstance(image, Image.Image) else PILImage.create(image)]
-    if mask is not None: sample.append(PILMask.create(mask))
+    image = image if isinstance(image, (Image.Image,np.ndarray)) else PILImage.create(image)
+    sample = [image.convert('RGB') if getattr(image, 'mode', '') == 'P' else image]
+    if mask is not None: sample.append(PILMask.create(mask if not isinstance(mask, np.ndarray) else mask.astype(np.uint8 if mask.max() < 256 else np.int32)))
     if boxes is not None: sample.append(TensorBBox(torch.as_tensor(boxes, dtype=torch.float32).reshape(-1,4)))
     if points is not None: sample.append(TensorPoint(torch.as_tensor(points, dtype=torch.float32).reshape(-1,2)))
     sheet = [tuple(sample)]

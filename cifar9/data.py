@@ -346,8 +346,16 @@ class ClassAt(Transform):
 class KeyedDL(TfmdDL):
     "A fastai `DataLoader` that tells its item transforms, those that have `seek` or `augment_items`, which items of which epoch they get"
     def __init__(self, *args, clock=None, **kwargs):
-        self.clock,self.again = clock or new_clock(), deque()
+        self._begin(clock)
         super().__init__(*args, **kwargs)
+
+    def _begin(self, clock=None): self.clock,self.again,self.epoch = clock or new_clock(), deque(), _first_look # fastai takes an item before any epoch has begun
+
+    @classmethod
+    def adopt(cls, dl):
+        "Make a plain `TfmdDL` one of these"
+        dl.__class__ = cls
+        dl._begin()
 
     def new(self, dataset=None, cls=None, **kwargs):
         mine = dataset is None or dataset is self.dataset # fastai clones a loader for every prediction; other data have a time of their own
@@ -362,6 +370,10 @@ class KeyedDL(TfmdDL):
 
     def before_iter(self):
         self.clock.epoch += 1 # in the main process, before it forks the workers
+        self.epoch = self.clock.epoch # of this iteration, whatever clones do meanwhile
+        self.again.clear()
+        for k,t in enumerate(self.after_item.fs):
+            if hasattr(t, 'check_followers'): t.check_followers(self.after_item.fs[k+1:])
         super().before_iter()
 
     def sample(self):
@@ -371,9 +383,6 @@ class KeyedDL(TfmdDL):
                 self.again.append(seen[idx])
                 yield idx
             seen[idx] += 1
-
-    @property
-    def epoch(self): return self.clock.epoch if self.clock.epoch >= 0 else _first_look # fastai takes an item before any epoch has begun
 
     def do_item(self, s):
         again = self.again.popleft() if self.again else 0
@@ -396,7 +405,7 @@ class KeyedDL(TfmdDL):
         fs,split_idx = self.after_item.fs, getattr(self.dataset, 'split_idx', None)
         for k,t in enumerate(fs):
             if hasattr(t, 'augment_items'): items = t.augment_items(items, idxs, self.epoch, split_idx, [_stream(k, n) for n in agains], to_tensor=all(isinstance(f, ToTensor) for f in fs[k+1:]))
-            elif isinstance(t, ToTensor) and all(isinstance(x, torch.Tensor) for o in items for x in o): continue # nothing to convert, and asking each costs
+            elif isinstance(t, ToTensor) and all(isinstance(x, torch.Tensor) for o in items for x in (o if isinstance(o, tuple) else (o,))): continue # nothing to convert, and asking each costs
             else:
                 rows = [(new,idx,n) for o,idx,n in zip(items, idxs, agains) if (new := _unless_skipped(t, o, split_idx)) is not None]
                 items,idxs,agains = map(list, zip(*rows))

@@ -233,3 +233,109 @@ def test_pictures_of_several_sizes_share_a_batch(tmp_path):
     order = [4, 0, 9, 7, 2, 1, 3, 5, 6, 8, 10]
     mixed,plain = first(order), first(list(range(11)))
     assert torch.equal(mixed, plain[order])
+
+
+# What a review with fresh eyes found, kept found.
+
+def flat_image(): return make_shapes10(1, 1, size=24).images[0]
+
+
+def test_a_third_split_is_not_trained_on(files):
+    from fastai.data.core import Datasets
+    from fastai.data.transforms import ToTensor
+    sets = Datasets(files, [[PILImage.create], [lambda f: int(f.stem)%2]], splits=[[0,1,2,3], [4,5], [6,7]])
+    dls = sets.dataloaders(bs=2, num_workers=0, after_item=[AlbumentationsTransform([A.InvertImg(p=1)]), ToTensor()], device=torch.device('cpu'))
+    for i,file in ((1,files[4]), (2,files[6])): assert np.array_equal(next(iter(dls[i]))[0][0].permute(1,2,0).numpy(), np.asarray(Image.open(file)))
+
+
+def test_any_number_of_pictures_moves():
+    many = tuple(PILImage.create(flat_image()) for _ in range(10))
+    for img in AlbumentationsTransform([A.HorizontalFlip(p=1)])(many): assert np.array_equal(np.asarray(img), flat_image()[:,::-1])
+
+
+def test_pictures_in_a_tuple_of_their_own():
+    from fastai.torch_core import TensorCategory
+    class ImageTuple(tuple): pass
+    pair,label = AlbumentationsTransform([A.RandomCrop(8, 8)])((ImageTuple([PILImage.create(flat_image()), PILImage.create(255-flat_image())]), TensorCategory(1)))
+    assert type(pair) is ImageTuple and np.array_equal(np.asarray(pair[0]), 255-np.asarray(pair[1])) and label == 1
+
+
+def test_clones_do_not_disturb_an_epoch(files, alone):
+    dl = loaders(files, 0).train
+    seen = []
+    for i,(x,_) in enumerate(dl):
+        seen.append(x)
+        if i == 0: next(iter(dl.new()))
+    assert torch.equal(torch.cat(seen), alone[0])
+
+
+def test_a_channel_selection_is_kept_as_text():
+    tfm = AlbumentationsTransform([A.SelectiveChannelTransform([A.InvertImg(p=1)], channels=(2,), p=1)])
+    again = AlbumentationsTransform.from_dict(tfm.to_dict())
+    assert np.array_equal(again(flat_image()), tfm(flat_image())) and np.array_equal(again(flat_image())[...,0], flat_image()[...,0])
+
+
+def test_what_follows_a_normalizing_pipeline(files):
+    from fastai.vision.augment import Resize
+    block = DataBlock((ImageBlock, CategoryBlock), get_y=lambda f: int(f.stem)%2, item_tfms=[AlbumentationsTransform([A.Normalize()], valid=[A.Normalize()]), Resize(16)])
+    with pytest.raises(ValueError, match='Resize after it'): block.dataloaders(files, bs=8, num_workers=0).one_batch()
+
+
+@pytest.mark.parametrize('train,valid', [([A.Normalize()], None), ([A.HorizontalFlip()], [A.Normalize()]), ([A.Normalize()], [A.Normalize(mean=(.5,.5,.5))]), ([A.Normalize(p=.5)], [A.Normalize(p=.5)])])
+def test_both_must_normalize_alike(train, valid):
+    with pytest.raises(ValueError, match='ormalize'): AlbumentationsTransform(train, valid)
+
+
+def test_float_and_back_is_no_normalizing(): AlbumentationsTransform([A.ToFloat(max_value=255), A.FromFloat(dtype='uint8')])
+
+
+@pytest.mark.parametrize('tfms', [[A.RandomRotate90()], [A.Transpose(), A.HorizontalFlip(p=1), A.Affine(rotate=(5,5), p=1)], [A.PadIfNeeded(30, 40), A.RandomRotate90()]], ids=str)
+def test_whole_batches_of_pictures_that_are_not_square(tmp_path, tfms):
+    from fastai.vision.augment import Resize
+    for i in range(9): Image.fromarray(flat_image()[:16]).save(tmp_path/f'{i}.png')
+    block = DataBlock((ImageBlock, CategoryBlock), get_y=lambda f: int(f.stem)%2, splitter=IndexSplitter([0]), item_tfms=[AlbumentationsTransform(tfms), Resize(16)])
+    assert block.dataloaders(sorted(tmp_path.glob('*.png')), bs=8, num_workers=0, device=torch.device('cpu')).train.one_batch()[0].shape == (8,3,16,16)
+
+
+def test_something_after_normalize_goes_one_by_one():
+    tfm = AlbumentationsTransform([A.Normalize(), A.RandomBrightnessContrast(p=1)], valid=[A.Normalize()])
+    assert 'something follows it' in repr(tfm) and tfm.augment_arrays(flat_image()[None], [0], 0, 0).dtype == np.float32
+
+
+def test_mask_dropout_gets_its_mask():
+    dls = DataBlock((ImageBlock, MaskBlock), getters=[lambda i: drawn(i)[0], lambda i: drawn(i)[1]], splitter=IndexSplitter([0]), item_tfms=AlbumentationsTransform([A.MaskDropout(p=1)])).dataloaders(range(9), bs=4, num_workers=0)
+    assert len(dls.train.one_batch()) == 2
+
+
+def test_samples_that_are_no_tuple(files):
+    from fastai.data.core import TfmdLists
+    from fastai.data.transforms import ToTensor
+    dls = TfmdLists(files, PILImage.create, splits=[range(8,48), range(8)]).dataloaders(after_item=[AlbumentationsTransform([A.HorizontalFlip()]), ToTensor()], bs=4, num_workers=0)
+    assert next(iter(dls.valid)).shape == next(iter(dls.train)).shape == (4,3,24,24)
+
+
+def test_labels_must_fit_their_boxes():
+    from fastai.vision.core import TensorBBox
+    with pytest.raises(ValueError, match='2 boxes, and 3 labels'): AlbumentationsTransform([A.HorizontalFlip()])((PILImage.create(flat_image()), TensorBBox([[0.,0,5,5],[2,2,9,9]]), ['a','b','c']))
+    with pytest.raises(ValueError, match="wants 'bboxes'"): AlbumentationsTransform([A.RandomSizedBBoxSafeCrop(8, 8)])(PILImage.create(flat_image()))
+
+
+@pytest.mark.parametrize('make,words', [(lambda: AlbumentationsTransform([A.HorizontalFlip()], seed=1.5), 'seed is 1.5'), (lambda: AlbumentationsTransform([A.HorizontalFlip()], seed=-1), 'seed is -1'),
+                                        (lambda: AlbumentationsTransform([A.HorizontalFlip]), 'wanted are Albumentations transforms'), (lambda: AlbumentationsTransform.from_dict(A.to_dict(A.HorizontalFlip())), 'the text has no'),
+                                        (lambda: AlbumentationsTransform([A.RandomScale((.3,.9), p=1)]).augment_arrays(np.zeros((9,32,32,3), np.uint8), range(9), 0, 0), 'several sizes'),
+                                        (lambda: AlbumentationsTransform([A.HorizontalFlip()])(torch.zeros(2,3,8,8).as_subclass(__import__('fastai.torch_core', fromlist=['TensorImage']).TensorImage)), 'put it into item_tfms')])
+def test_errors_say_what_to_do(make, words):
+    with pytest.raises((ValueError, TypeError), match=words): make()
+
+
+def test_a_hint_names_what_the_transform_takes():
+    with pytest.raises(ValueError) as e: AlbumentationsTransform([A.GaussianBlur(mode=3)])
+    assert 'border_mode' not in str(e.value) and 'blur_limit' in str(e.value)
+
+
+def test_a_row_of_one_picture_in_an_array_loader():
+    from cifar9.data import cifar_dls
+    dls = cifar_dls(make_shapes10(100, 10), bs=32, tfms=AlbumentationsTransform([A.GaussNoise(p=1)], seed=0))
+    for _ in dls.train: pass
+    same = dls.train.new(get_idxs=lambda: [0]*32, shuffle=False, n=32)
+    assert len({x.numpy().tobytes() for x in next(iter(same))[0]}) == 32
