@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, torch, torch.fx, torch.nn.functional as F
+from matplotlib.patches import Ellipse
 from torch import nn
 
 # %% ../nbs/02_anatomy.ipynb #ad8837aa
@@ -399,7 +400,7 @@ def _describe(node):
         more += [f'stride {node.stride}'] if node.stride > 1 else []
         more += ['no padding'] if node.padding == 0 and max(m.kernel_size) > 1 else []
         colour = 'strided' if node.stride > 1 else 'dilated' if node.dilation > 1 else 'depthwise' if kind == 'depthwise' else 'pointwise' if m.kernel_size == (1,1) else 'conv'
-        return [f'{ks} {kind}', f'{m.in_channels} to {m.out_channels}', *([', '.join(more)] if more else [])], colour
+        return [f'{ks} {kind}', f'{m.in_channels} to {m.out_channels}', *more], colour
     if isinstance(m, nn.Linear): return ['linear', f'{m.in_features} to {m.out_features}'], 'linear'
     if node.pools: return [('global ' if node.after == (1,1) else '') + ('max' if 'max' in (type(m).__name__ + node.name).lower() else 'average'), 'pooling'], 'pool'
     return ['concat' if 'cat' in node.name else 'x' if 'mul' in node.name else '+'], 'merge'
@@ -418,7 +419,7 @@ def _boxes(nodes, groups):
             if groups.get(i) != g and groups.get(i) not in box.sources: box.sources.append(groups.get(i))
     return boxes
 
-def _panels(nodes, most=14):
+def _panels(nodes, type_name, most=14):
     "`[(name, boxes)]`, a panel for each child of the model; neighbouring layers that are no containers share one"
     fine,last = {nodes[0]:None},{}
     for n in nodes[1:]: # norms and activations stand in the box of what is before them
@@ -433,15 +434,29 @@ def _panels(nodes, most=14):
         name = top if top in containers else None
         if not panels or panels[-1][0] != name or (name is None) != (panels[-1][0] is None): panels.append((name, []))
         panels[-1][1].append(n)
+    panels = _in_a_row(nodes[0], panels)
     out = []
     for name,members in panels:
         groups = {n:fine[n] for n in nodes}
         if len({fine[n] for n in members}) > most:
             for n in members: groups[n] = '.'.join(n.name.split('.')[:2]) if '.' in n.name else (n.inside[1] if len(n.inside) > 1 else tops[n])
         boxes = _boxes(members, groups)
-        title = name or (members[0].name if len(members) < 3 else f"{members[0].name} to {[m for m in members if m.module is not None][-1].name}")
+        title = type_name if len(panels) == 1 else name or (members[0].name if len(members) < 3 else f"{members[0].name} to {[m for m in members if m.module is not None][-1].name}")
         out.append((title, boxes, members))
     return out
+
+def _in_a_row(start, panels):
+    "Panels that do not follow one another, because something flows past one of them, made one"
+    k = 0
+    while k < len(panels):
+        where = {n:j for j,(_,members) in enumerate(panels) for n in members} | {start:-1}
+        ends = {-1:start} | {j:members[-1] for j,(_,members) in enumerate(panels)}
+        first = min((where[i]+1 if ends[where[i]] is i else where[i] for n in panels[k][1] for i in n.inputs if where[i] < k), default=k)
+        if first < k:
+            panels[first:k+1] = [(None, [n for _,members in panels[first:k+1] for n in members])]
+            k = first
+        else: k += 1
+    return panels
 
 def _layout(boxes):
     "Place of each box: `{name: (column, row)}` and the ways between, each a list of places; a way that passes rows gets a column of its own there"
@@ -476,19 +491,20 @@ def draw_architecture(
     "A picture of `model`, drawn from its graph: panels of boxes with shapes, branches, skips and parameters; a matplotlib figure"
     nodes = read_graph(model, size)
     table = {r.name:r for r in layer_table(model, size)}
-    panels = [(title, boxes, members, *_layout(boxes)) for title,boxes,members in _panels(nodes)]
-    gap,step = .55,1.
+    panels = [(title, boxes, members, *_layout(boxes)) for title,boxes,members in _panels(nodes, type(model).__name__)]
+    gap,step = .4,1.45 # columns, rows
     widths = [max(c for c,_ in places.values())+1 for *_,places,_ in panels]
     rows = [max(r for _,r in places.values())+1 for *_,places,_ in panels]
     total = sum(widths) + gap*(len(panels)+1)
     per_line = 1 if total <= 16 else -(-int(total)//16)
     lines = np.array_split(np.arange(len(panels)), per_line) if per_line > 1 else [np.arange(len(panels))]
     line_width = max(sum(widths[i] for i in line) + gap*(len(line)+1) for line in lines)
-    heights = [max(rows[i] for i in line)*step + 1.9 for line in lines]
+    width = width*min(1, line_width/8) # a small network makes a small picture
+    heights = [max(rows[i] for i in line)*step + 1.7 for line in lines]
     fig,ax = plt.subplots(figsize=(width, width/line_width*sum(heights)*.72))
     ax.set(xlim=(0, line_width), ylim=(sum(heights), 0)); ax.axis('off')
     points = width/line_width*72 # of one column
-    def write(x, y, s, size=.085, **kw): ax.text(x, y, s, ha='center', va='center', fontsize=min(size*points, 11), **kw)
+    def write(x, y, s, size=.12, **kw): ax.text(x, y, s, ha='center', va='center', fontsize=min(size*points, 13), **kw)
     top = 0.
     for line,height in zip(lines, heights):
         x = gap
@@ -497,23 +513,24 @@ def draw_architecture(
             w,after = widths[i],members[-1].after
             ax.add_patch(plt.Rectangle((x-.14, top+.1), w+.28, height-.3, fc='#fafafa', ec='#bbbbbb', lw=.8))
             params = sum(p.numel() for m in dict.fromkeys(n.module for n in members if n.module is not None) for p in m.parameters())
-            write(x+w/2, top+.32, title, .12, weight='bold'); write(x+w/2, top+.58, f'{params:,} parameters', .085)
-            at = {k:(x+c+.5, top+1.25+r*step) for k,(c,r) in places.items()}
-            at[None] = (x+w/2, top+.72)
+            write(x+w/2, top+.32, title, min(.15, 1.5*w/len(title)), weight='bold'); write(x+w/2, top+.62, f'{params:,}' + (' parameters' if w > 1.5 else ''))
+            at = {k:(x+c+.5, top+1.6+r*step) for k,(c,r) in places.items()}
+            at[None] = (x+w/2, top+.8)
             for s,through,g in ways:
                 way = np.array([at[s], *[at[t] for t in through], at[g]])
                 ax.plot(*way.T, color='#777777', lw=1, zorder=1)
             for g,b in boxes.items():
                 bx,by = at[g]
-                if b.colour == 'merge': ax.add_patch(plt.Circle((bx, by), .17, fc='white', ec='#555555', lw=1, zorder=2)); write(bx, by, b.text[0], .1 if len(b.text[0]) < 3 else .06, zorder=3)
+                if b.colour == 'merge': ax.add_patch(Ellipse((bx, by), .36, .5, fc='white', ec='#555555', lw=1, zorder=2)); write(bx, by, b.text[0], .15 if len(b.text[0]) < 3 else .08, zorder=3)
                 else:
-                    ax.add_patch(plt.Rectangle((bx-.46, by-.36), .92, .72, fc=_colours[b.colour], ec='#555555', lw=.7, zorder=2))
                     text = [*b.text, *([f'{b.params:,}'] if b.params else [])]
-                    for j,t in enumerate(text): write(bx, by+(j-(len(text)-1)/2)*.17, t, .075, zorder=3, color='#555555' if j == len(text)-1 and b.params else 'black')
+                    high = .1+.21*len(text)
+                    ax.add_patch(plt.Rectangle((bx-.47, by-high/2), .94, high, fc=_colours[b.colour], ec='#555555', lw=.7, zorder=2))
+                    for j,t in enumerate(text): write(bx, by+(j-(len(text)-1)/2)*.21, t, min(.115, 1.5/len(t)), zorder=3, color='#555555' if j == len(text)-1 and b.params else 'black')
             last = at[list(boxes)[-1]]
             bottom = top+height-.42
             ax.plot([last[0], x+w/2], [last[1], bottom-.12], color='#777777', lw=1, zorder=1)
-            write(x+w/2, bottom, 'x'.join(map(str, _shape_of(members[-1], table, size, after))), .1)
+            write(x+w/2, bottom, 'x'.join(map(str, _shape_of(members[-1], table, size, after))), .13)
             if i+1 < len(panels):
                 ax.annotate('', (x+w+gap-.14, top+.32) if i != line[-1] else (x+w+.3, bottom), (x+w+.14, bottom) if i == line[-1] else (x+w+.14, top+.32), arrowprops=dict(arrowstyle='->', color='#555555', lw=1.2))
             x += w+gap

@@ -46,3 +46,20 @@ def test_every_kernel_has_the_dilation_of_the_brief():
 
 @pytest.mark.parametrize('kwargs,layers', [(dict(drop=0), 71-13), (dict(norm='gn'), 71), (dict(act='silu'), 71)])
 def test_arguments(kwargs, layers): assert len(layer_table(dilated_net(**kwargs))) == layers
+
+
+def test_the_drawing_shows_every_convolution_and_every_parameter(tmp_path):
+    import torchvision.models as zoo
+    from cifar9.anatomy import draw_architecture
+    def words(fig): return [t.get_text() for t in fig.axes[0].texts]
+    fig = draw_architecture(dilated_net(), file=tmp_path/'a.svg')
+    seen = words(fig)
+    assert sum(w.endswith((' conv',' depthwise')) for w in seen) == sum(isinstance(m, torch.nn.Conv2d) for m in dilated_net().modules()) == 27
+    assert [seen.count(w) for w in ('+','dilation 8','no padding','stride 2','3x3 depthwise')] == [7, 1, 3, 3, 4]
+    panels = [int(w.split()[0].replace(',', '')) for w in seen if w.endswith('parameters')] + [464]
+    assert sum(panels) == 197_392 and {'16x32x32','32x16x16','32x8x8','32x4x4','10'} <= set(seen)
+    assert (tmp_path/'a.svg').read_text().startswith('<?xml')
+    seen = words(draw_architecture(zoo.resnet18(weights=None), (3,224,224), file=tmp_path/'b.png'))
+    assert sum(w.endswith(' conv') for w in seen) == 20 and seen.count('+') == 8 and (tmp_path/'b.png').stat().st_size > 10_000
+    block = words(draw_architecture(dilated_net().c1, (16,32,32)))
+    assert sum(w.endswith('parameters') for w in block) == 1 # what runs side by side stands in one panel
