@@ -130,3 +130,109 @@ def test_a_model_that_chooses_its_way_is_refused():
         def forward(self, x): return x*2 if x.mean() > 0 else x
     for measure in (receptive_field, check_brief, seen_pixels):
         with pytest.raises(ValueError, match='cannot be traced'): measure(Chooses())
+
+
+# What a review with fresh eyes found, kept found.
+
+class Made(nn.Module):
+    "A model whose forward is `f(self, x)`, with the modules given"
+    def __init__(self, f, **modules):
+        super().__init__()
+        for k,m in modules.items(): setattr(self, k, m)
+        self.f = f
+    def forward(self, x): return self.f(self, x)
+
+
+def conv(ks=3): return nn.Conv2d(4, 4, ks, padding=ks//2)
+
+
+@pytest.mark.parametrize('f,word', [(lambda s, x: s.c(x).chunk(2, 1)[0], 'chunk'), (lambda s, x: torch.cat(s.c(x).split(2, 1), 1), 'split'), (lambda s, x: s.c(x).max(1, keepdim=True)[0], 'max'),
+                                    (lambda s, x: s.c(x)[:, :2], 'getitem'), (lambda s, x: s.c(x).transpose(dim0=2, dim1=3), 'transpose'), (lambda s, x: s.c(x).mean(1).unsqueeze(1), 'mean'),
+                                    (lambda s, x: s.n(s.c(x)), 'Softmax')])
+def test_what_is_not_known_is_named(f, word):
+    with pytest.raises(ValueError, match=word): read_graph(Made(f, c=conv(), n=nn.Softmax(-1)), (4,16,16))
+
+
+def test_shufflenet_is_refused_and_not_cut_short():
+    with pytest.raises(ValueError, match='chunk'): receptive_field(zoo.shufflenet_v2_x0_5(weights=None), (3,64,64))
+
+
+@pytest.mark.parametrize('f', [lambda s, x: s.c(x)*s.d(nn.functional.avg_pool2d(x, (1,16)))*s.d(nn.functional.avg_pool2d(x, (16,1))), lambda s, x: s.c(x)+nn.functional.avg_pool2d(x, (16,1)),
+                               lambda s, x: s.c(x)*s.d(nn.functional.adaptive_avg_pool2d(x, 1)), lambda s, x: s.c(nn.functional.avg_pool2d(s.c(x), x.size(2)//4)), lambda s, x: s.c(s.c(s.c(x)))])
+def test_gates_rows_and_reuse(f):
+    model = Made(lambda s, x: s.last(f(s, x)), c=conv(), d=conv(1), last=nn.Identity())
+    nodes,net = read_graph(model, (4,16,16)), linear(model)
+    for unit in ((0,0), tuple(n//2 for n in nodes[-1].after)): assert np.array_equal(seen_pixels(nodes, unit, 'last').on((16,16)), by_autograd(net, ['last'], (4,16,16))('last', unit))
+
+
+@pytest.mark.parametrize('norm,field', [(nn.BatchNorm2d(4, track_running_stats=False), 256), (nn.InstanceNorm2d(4, track_running_stats=True), 9), (nn.InstanceNorm2d(4), 256), (nn.BatchNorm2d(4), 9)])
+def test_norms_by_where_their_statistics_come_from(norm, field):
+    assert seen_pixels(nn.Sequential(conv(), norm), (8,8), size=(4,16,16)).mask.sum() == field
+
+
+def test_the_smallest_field_is_over_all_units():
+    model = Made(lambda s, x: s.a(s.pad(x)) + s.b(x), a=nn.Conv2d(3, 4, 1), b=nn.Conv2d(3, 4, 1, stride=2), pad=nn.ZeroPad2d((-16,0,0,-16)))
+    nodes = read_graph(model)
+    every = [(r1-r0+1, c1-c0+1) for i in range(16) for j in range(16) for r0,r1,c0,c1 in [seen_pixels(nodes, (i,j), clipped=False).hull]]
+    assert receptive_field(model) == min(max(e) for e in every)
+
+
+def test_effective_field_of_a_layer_before_an_activation_in_place():
+    a,b = (nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.ReLU(inplace=i)) for i in (True, False))
+    b.load_state_dict(a.state_dict())
+    for m in (a, b): nn.init.constant_(m[0].bias, -50)
+    images = torch.randn(4, 1, 8, 8)
+    assert np.array_equal(effective_receptive_field(a, layer='0', size=(1,8,8), images=images), effective_receptive_field(b, layer='0', size=(1,8,8), images=images))
+    assert effective_receptive_field(a, layer='0', size=(1,8,8)).max() == 1 and not images.requires_grad
+
+
+def brief_like(down=lambda n: nn.Conv2d(n, n, 3, stride=2, padding=1), pool=nn.AdaptiveAvgPool2d(1), depthwise=3, dilation=2, wide=3):
+    "A chain of four blocks that keeps the rules"
+    layers,n = [nn.Conv2d(3, 16, 3, padding=1)],16
+    for i in range(3): layers += [nn.Conv2d(n, n, depthwise, padding=depthwise//2, groups=n), nn.Conv2d(n, n, 1), nn.Conv2d(n, n, wide, padding=dilation*(wide-1)//2, dilation=dilation), down(n)]
+    layers += [nn.Conv2d(n, n, 3, padding=2, dilation=2) for _ in range(3)]
+    return nn.Sequential(*layers, pool, nn.Flatten(), nn.Linear(n, 10))
+
+
+def failed(model): return {r.name for r in check_brief(model) if not r.passed and not r.bonus}
+
+
+def test_the_brief_is_not_fooled():
+    honest = brief_like()
+    assert failed(honest) == set()
+    assert 'global average pooling' in failed(brief_like(pool=nn.AdaptiveMaxPool2d(1)))
+    assert 'depthwise separable' in failed(brief_like(depthwise=1))
+    assert 'blocks end by downsampling' in failed(brief_like(down=lambda n: nn.Conv2d(n, n, 5, stride=4, padding=2)))
+    decoy = Made(lambda s, x: (s.plain(x), s.honest(x))[0], plain=nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10)), honest=honest)
+    assert 'blocks of convolutions' in failed(decoy)
+    named = nn.Sequential()
+    for k,m in list(brief_like().named_children()): named.add_module('view_pool' if isinstance(m, nn.AdaptiveAvgPool2d) else f'l{k}', m)
+    assert failed(named) == set()
+
+
+def test_a_network_with_gates_is_measured_along_its_main_path():
+    class Gated(nn.Module):
+        def __init__(self, n): super().__init__(); self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), *[nn.Conv2d(n, n, 1) for _ in range(30)], nn.Sigmoid())
+        def forward(self, x): return x*self.gate(x)
+    chain = list(brief_like())
+    report = check_brief(nn.Sequential(*chain[:4], Gated(16), *chain[4:]))
+    assert next(r for r in report if r.name == 'blocks of convolutions').measured.startswith('4 of') and 'gates' in next(r for r in report if r.name == 'no pooling but the last').measured
+
+
+def test_drawings_keep_every_addition_of_a_flat_model(tmp_path):
+    from cifar9.anatomy import draw_architecture
+    def run(s, x):
+        x = s.c0(x)
+        for i in range(8): x = getattr(s, f'b{i}')(getattr(s, f'a{i}')(x)) + x
+        return x
+    flat = Made(run, c0=nn.Conv2d(3, 4, 3, padding=1), **{f'{k}{i}':conv() for i in range(8) for k in 'ab'})
+    words = [t.get_text() for t in draw_architecture(flat).axes[0].texts]
+    assert words.count('+') == 8 and words.count('3x3 conv') == 17
+    shapes = [t.get_text() for t in draw_architecture(zoo.googlenet(weights=None, aux_logits=False, init_weights=False), (3,224,224)).axes[0].texts]
+    assert '256x28x28' in shapes
+
+
+def test_multiply_accumulates_of_other_layers():
+    assert layer_table(nn.Sequential(nn.ConvTranspose2d(4, 8, 2, stride=2)), (4,8,8)).macs == 64*4*8*4
+    tokens = Made(lambda s, x: s.lin(x.reshape(-1, 48)), lin=nn.Linear(48, 8))
+    assert layer_table(tokens, (48,64)).macs == 64*48*8
