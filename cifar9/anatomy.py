@@ -464,7 +464,8 @@ def _panels(nodes, type_name, most=14):
         boxes = _boxes(members, groups)
         order = {g:i for i,g in enumerate(boxes)}
         if any(order.get(s, -1) >= order[g] for g,b in boxes.items() for s in b.sources): boxes = _boxes(members, {n:fine[n] for n in nodes}) # children that take from one another both ways
-        title = type_name if len(panels) == 1 else name or (members[0].name if len(members) < 3 else f"{members[0].name} to {[m for m in members if m.module is not None][-1].name}")
+        named = [m.name for m in members if m.module is not None] or [members[0].name]
+        title = type_name if len(panels) == 1 else name or (named[0] if len(named) == 1 else f'{named[0]} to {named[-1]}')
         out.append((title, boxes, members))
     return out
 
