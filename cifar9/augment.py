@@ -33,7 +33,7 @@ from .data import KeyedDL, NormalizedImage
 
 # %% ../nbs/01_augment.ipynb #5d08b220
 class CounterRandom:
-    "A numpy and a Python generator over one stream, which can be put to `(item, epoch, stream)` of a seed in two microseconds"
+    "A numpy and a Python generator over one stream, which can be put to any `(item, epoch, stream)` of a seed without drawing up to it"
     def __init__(self, seed):
         self.numpy,self.python = np.random.Generator(np.random.Philox(key=seed)), random.Random()
         self.bits = self.numpy.bit_generator

@@ -7,7 +7,7 @@ from fastai.data.block import CategoryBlock, DataBlock
 from fastai.data.load import DataLoader
 from fastai.data.transforms import IndexSplitter
 from fastai.losses import CrossEntropyLossFlat
-from fastai.torch_core import set_seed
+from fastai.torch_core import TensorImage, set_seed
 from fastai.vision.core import PILImage
 from fastai.vision.data import BBoxBlock, BBoxLblBlock, ImageBlock, MaskBlock, PointBlock
 from fastai.vision.models.unet import DynamicUnet
@@ -323,7 +323,7 @@ def test_labels_must_fit_their_boxes():
 @pytest.mark.parametrize('make,words', [(lambda: AlbumentationsTransform([A.HorizontalFlip()], seed=1.5), 'seed is 1.5'), (lambda: AlbumentationsTransform([A.HorizontalFlip()], seed=-1), 'seed is -1'),
                                         (lambda: AlbumentationsTransform([A.HorizontalFlip]), 'wanted are Albumentations transforms'), (lambda: AlbumentationsTransform.from_dict(A.to_dict(A.HorizontalFlip())), 'the text has no'),
                                         (lambda: AlbumentationsTransform([A.RandomScale((.3,.9), p=1)]).augment_arrays(np.zeros((9,32,32,3), np.uint8), range(9), 0, 0), 'several sizes'),
-                                        (lambda: AlbumentationsTransform([A.HorizontalFlip()])(torch.zeros(2,3,8,8).as_subclass(__import__('fastai.torch_core', fromlist=['TensorImage']).TensorImage)), 'put it into item_tfms')])
+                                        (lambda: AlbumentationsTransform([A.HorizontalFlip()])(torch.zeros(2,3,8,8).as_subclass(TensorImage)), 'put it into item_tfms')])
 def test_errors_say_what_to_do(make, words):
     with pytest.raises((ValueError, TypeError), match=words): make()
 
