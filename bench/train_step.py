@@ -1,34 +1,42 @@
-"""What a training step of the network of the brief costs: the plain loop of the original, and ours.
+"""What a training step of the network of the brief costs: the plain loop of the original, fastai as it comes, and ours.
 
     python bench/train_step.py [--steps N] [--rounds N] [--only WORDS]
 
 Each variant runs in a process of its own, because some settings hold for a whole process. They take turns, a few steps each, so that a machine whose speed
-drifts treats them alike. Printed is the median over all steps, the epoch of 50,000 images that it makes, and the ratio to the plain loop. Ours is timed through
-fastai: batches cut and augmented, callbacks, optimizer and all; the plain loop has its batch already there."""
-import argparse, statistics, time
+drifts treats them alike. Printed are the median over all steps, the epoch of 50,000 images that it makes, the ratio to the plain loop and to the floor, and the most memory that the process held. Fastai's and ours are timed
+through the Learner: batches cut and augmented, callbacks, optimizer and all; the plain loop has its batch already there. The floor is the time that this machine needs for as many multiplications in float32 matrix products of 1024x1024."""
+import argparse, time
 from functools import partial
-from multiprocessing import get_context
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from cifar9.anatomy import layer_table
 from cifar9.augment import flip_shift_tfms
 from cifar9.data import cifar_dls, make_shapes10
-from cifar9.learner import cifar_learner, machine, sgd, versions
+from cifar9.learner import cifar_learner, sgd
 from cifar9.models import dilated_net
 from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.progress import ProgressCallback
+from fastai.learner import Learner
 from fastai.losses import CrossEntropyLossFlat
+from fastai.optimizer import OptimWrapper
+from turns import median, table, take_turns, where
 
 bs = 128
 
 
-def plain():
-    "The original's loop: float32, dropout 0.1, nothing rearranged"
+def original_net():
     net = dilated_net(drop=.1)
     for m in net.modules():
         if isinstance(m, nn.ReLU): m.inplace = False # as the original had it
+    return net
+
+
+def plain():
+    "The original's loop: float32, dropout 0.1, nothing rearranged"
+    net = original_net()
     opt = torch.optim.SGD(net.parameters(), lr=.01, momentum=.9)
     x,y = torch.randn(bs, 3, 32, 32), torch.randint(10, (bs,))
     def steps(n):
@@ -39,6 +47,20 @@ def plain():
             F.cross_entropy(net(x), y).backward()
             opt.step()
             times.append(time.perf_counter()-began)
+        return times
+    return steps
+
+
+def floor():
+    "As many multiplications as a step has, forward and twice that backward, in large matrix products"
+    products = 3*bs*layer_table(dilated_net()).macs/1024**3
+    a = torch.ones(1024, 1024)
+    def steps(n):
+        times = []
+        for _ in range(n):
+            began = time.perf_counter()
+            for _ in range(10): a@a
+            times.append((time.perf_counter()-began)/10*products)
         return times
     return steps
 
@@ -54,11 +76,9 @@ class Stopwatch(Callback):
         if len(self.times) == self.n: raise CancelFitException('enough')
 
 
-def ours(drop=0., **kwargs):
-    "`cifar_learner` as `train` uses it, from the array of images to the step of the optimizer"
+def through(make_learner, tfms=None):
     data = make_shapes10(5000, 10)
-    dls = cifar_dls(data, bs, flip_shift_tfms(2, seed=0))
-    learn = cifar_learner(dls, dilated_net(drop=drop), opt_func=sgd(5e-4), loss_func=CrossEntropyLossFlat(label_smoothing=.1), **kwargs)
+    learn = make_learner(cifar_dls(data, bs, tfms))
     learn.remove_cb(ProgressCallback)
     def steps(n):
         watch = Stopwatch(n)
@@ -67,23 +87,27 @@ def ours(drop=0., **kwargs):
     return steps
 
 
+def stock():
+    "fastai's Learner with nothing but its defaults, over the same loaders"
+    return through(lambda dls: Learner(dls, original_net(), loss_func=CrossEntropyLossFlat(), opt_func=partial(OptimWrapper, opt=partial(torch.optim.SGD, momentum=.9))))
+
+
+def ours(drop=0., **kwargs):
+    "`cifar_learner` as `train` uses it, from the array of images to the step of the optimizer"
+    return through(lambda dls: cifar_learner(dls, dilated_net(drop=drop), opt_func=sgd(5e-4), loss_func=CrossEntropyLossFlat(label_smoothing=.1), **kwargs), flip_shift_tfms(2, seed=0))
+
+
 variants = {
     'plain loop: float32, dropout 0.1': plain,
-    'ours: float32, dropout 0.1, nothing else': partial(ours, .1, precision='fp32', channels_last=False, keep_memory=False, fold_norms=False),
-    'ours: float32, channels last, no dropout': partial(ours, precision='fp32'),
-    'ours: float32, channels last, no dropout, norms apart': partial(ours, precision='fp32', fold_norms=False),
-    'ours: float32, channels last, no dropout, memory given back': partial(ours, precision='fp32', keep_memory=False),
-    'ours: bfloat16, channels last, dropout 0.1': partial(ours, .1, precision='bf16'),
-    'ours: bfloat16, channels last, no dropout': partial(ours, precision='bf16'),
+    "fastai's Learner as it comes: float32, dropout 0.1": stock,
+    'ours: float32, no dropout': partial(ours, precision='fp32'),
+    'ours: float32, no dropout, norms apart': partial(ours, precision='fp32', fold_norms=False),
+    'ours: float32, no dropout, memory given back': partial(ours, precision='fp32', keep_memory=False),
+    'ours: float32, no dropout, channels first': partial(ours, precision='fp32', channels_last=False),
+    'ours: float32, dropout 0.1': partial(ours, .1, precision='fp32'),
+    "ours: float32, dropout 0.1, torch's masks": partial(ours, .1, precision='fp32', quick_masks=False),
+    'ours: bfloat16, no dropout': partial(ours, precision='bf16'),
 }
-
-
-def serve(name, pipe):
-    "In a process of its own: times of so many steps, as often as asked"
-    steps = variants[name]()
-    steps(2) # warm up
-    pipe.send('ready')
-    while n := pipe.recv(): pipe.send(steps(n))
 
 
 if __name__ == '__main__':
@@ -92,22 +116,9 @@ if __name__ == '__main__':
     p.add_argument('--rounds', type=int, default=5)
     p.add_argument('--only', default='', help='of ours, only the variants whose name ends so')
     args = p.parse_args()
-    base_name,*rest = variants
-    chosen = [base_name, *(name for name in rest if name.endswith(args.only))]
-    spawn,pipes,times = get_context('spawn'),{},{name: [] for name in chosen}
-    for name in chosen:
-        pipes[name],theirs = spawn.Pipe()
-        spawn.Process(target=serve, args=(name, theirs), daemon=True).start()
-        pipes[name].recv()
-    for _ in range(args.rounds):
-        for name,pipe in pipes.items():
-            pipe.send(args.steps)
-            times[name] += pipe.recv()
-    for pipe in pipes.values(): pipe.send(0)
-    m,v = machine(),versions()
-    print(f"{m['cores']} cores of {m['cpu']}, gains by bfloat16: {'yes' if m['gains_by_bf16'] else 'no'}; torch {v['torch']}, fastai {v['fastai']}; dilated_net, batch {bs}, n = {args.rounds*args.steps} steps each\n")
-    print('| | median ms a step | images a second | epoch of 50,000, s | of the plain loop |\n|---|---|---|---|---|')
-    base = statistics.median(times[base_name])
-    for name,ts in times.items():
-        t = statistics.median(ts)
-        print(f'| {name} | {t*1e3:.0f} | {bs/t:.0f} | {t*50_000/bs:.0f} | {t/base:.2f} |')
+    base,*rest = variants
+    told = take_turns({base: plain, 'floor': floor} | {name: variants[name] for name in rest if name.endswith(args.only)}, args.rounds, args.steps)
+    low = median(told, 'floor')
+    print(f"{where()}; dilated_net, batch {bs}, n = {args.rounds*args.steps} steps each; the floor is {low*1e3:.0f} ms a step\n")
+    table(['','median ms a step','images a second','epoch of 50,000, s','times the plain loop\'s speed','times the floor','memory, GB'],
+          [[name, f'{t*1e3:.0f}', f'{bs/t:.0f}', f'{t*50_000/bs:.0f}', f'{median(told, base)/t:.2f}', f'{t/low:.2f}', f'{gb:.2f}'] for name,(_,gb) in told.items() if name != 'floor' for t in [median(told, name)]])

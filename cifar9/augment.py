@@ -271,6 +271,7 @@ class Whole:
     def why_not(self): return None
     def params(self, u, images): return None
     def apply(self, images, params): raise NotImplementedError
+    apply_tensor = None # the same for a tensor `(N,H,W,C)` on any device, where that is simple
     def one_by_one(self, images, params, f): return np.stack([f(img, p) for img,p in zip(images, params)])
 
 def _between(u, lo, hi): return lo + u*(hi-lo)
@@ -282,11 +283,14 @@ class _Flip(Whole):
         out = np.empty_like(images)
         for img,new in zip(images, out): cv2.flip(img, self.axis, dst=new)
         return out
+    def apply_tensor(self, images, _): return images.flip(1+self.axis)
 class _FlipDown(_Flip): axis = 0
 class _Transpose(Whole):
     def apply(self, images, _): return np.ascontiguousarray(images.swapaxes(1, 2))
+    def apply_tensor(self, images, _): return images.transpose(1, 2)
 class _NoOp(Whole):
     def apply(self, images, _): return images
+    apply_tensor = apply
 
 class _Turn(Whole):
     draws = 1
@@ -304,6 +308,10 @@ class _Crop(Whole):
     def apply(self, images, corner):
         h,w = self.t.height,self.t.width
         return self.one_by_one(images, corner.tolist(), lambda img, c: img[c[0]:c[0]+h, c[1]:c[1]+w])
+    def apply_tensor(self, images, corner):
+        i = torch.arange(len(images), device=images.device)[:,None,None]
+        rows,cols = (torch.from_numpy(corner[:,k,None]+np.arange(n)).to(images.device) for k,n in ((0,self.t.height), (1,self.t.width)))
+        return images[i, rows[:,:,None], cols[:,None,:]]
 
 class _CenterCrop(_Crop):
     draws = 0
@@ -318,6 +326,13 @@ class _Pad(Whole):
         (top,bottom),(left,right) = self.sides(*images.shape[1:3])
         fill = tuple(self.t.fill) if isinstance(self.t.fill, (tuple,list)) else (self.t.fill,)*4
         return np.stack([cv2.copyMakeBorder(img, top, bottom, left, right, self.t.border_mode, value=fill) for img in images])
+    def apply_tensor(self, images, _):
+        rows,cols = (torch.from_numpy(np.array([cv2.borderInterpolate(k, n, self.t.border_mode) for k in range(-before, n+after)])).to(images.device)
+                     for n,(before,after) in zip(images.shape[1:3], self.sides(*images.shape[1:3])))
+        out = images[:,rows.clamp_min(0)[:,None],cols.clamp_min(0)] # -1: outside, where the border is a constant
+        if self.t.border_mode != cv2.BORDER_CONSTANT: return out
+        fill = torch.as_tensor(self.t.fill, device=images.device).to(images.dtype)
+        return torch.where(((rows < 0)[:,None]|(cols < 0))[...,None], fill, out)
 
 class _PadIfNeeded(_Pad):
     def why_not(self): return None if self.t.min_height and self.t.min_width and self.t.position == 'center' else 'it pads to a multiple, or not around the centre'
@@ -368,6 +383,11 @@ class _Hole(Whole):
         out = images.copy()
         for img,(top,bottom,left,right) in zip(out, holes): img[top:bottom,left:right] = self.t.fill
         return out
+    def apply_tensor(self, images, holes):
+        top,bottom,left,right = torch.from_numpy(holes.T.copy()).to(images.device)[...,None]
+        rows,cols = (torch.arange(n, device=images.device) for n in images.shape[1:3])
+        hole = ((rows >= top)&(rows < bottom))[:,:,None] & ((cols >= left)&(cols < right))[:,None]
+        return torch.where(hole[...,None], torch.as_tensor(self.t.fill, device=images.device).to(images.dtype), images)
 
 class _BrightnessContrast(Whole):
     draws = 2
@@ -402,15 +422,18 @@ def _why_one_by_one(pipeline, shape=None):
     return ''
 
 def _run_whole(pipeline, images, items, epoch, streams, seed):
-    "`images` `(N,H,W,C)` through all of `pipeline`, each image by its own stream"
+    "`images` `(N,H,W,C)`, array or tensor, through all of `pipeline`, each image by its own stream"
     wholes = [whole_batch[type(t)](t) for t in pipeline.transforms]
     us = np.split(philox_uniform(seed, items, epoch, streams, sum(1+w.draws for w in wholes)), np.cumsum([1+w.draws for w in wholes])[:-1], axis=1)
-    out = images.copy()
+    tensor = isinstance(images, torch.Tensor)
+    out = images.clone() if tensor else images.copy()
     for w,u in zip(wholes, us):
-        fired = u[:,0] < w.t.p
-        if fired.all(): out = w.apply(out, w.params(u[:,1:], out))
-        elif fired.any(): out[fired] = w.apply(out[fired], w.params(u[fired,1:], out[fired]))
-    return np.ascontiguousarray(out)
+        fired,apply = np.flatnonzero(u[:,0] < w.t.p), w.apply_tensor if tensor else w.apply
+        if len(fired) == len(images): out = apply(out, w.params(u[:,1:], out))
+        elif len(fired):
+            i = torch.from_numpy(fired).to(out.device) if tensor else fired
+            out[i] = apply(out[i], w.params(u[fired,1:], out[i]))
+    return out.contiguous() if tensor else np.ascontiguousarray(out)
 
 # %% ../nbs/01_augment.ipynb #7d553fb5
 class AlbumentationsTransform(Transform):
@@ -510,8 +533,14 @@ class AlbumentationsTransform(Transform):
             for i,a in zip(each, out): new[i] = _with_image(items[i], lone[i][0], a, lone[i][1], True, to_tensor)
         return new
 
+    def takes_tensors(self, split_idx, shape):
+        "Can `augment_arrays` take a tensor of images of `shape`, on any device?"
+        which = _which(split_idx)
+        pipeline = getattr(self, which)
+        return pipeline is None or (self._whole(which, shape) and all(whole_batch[type(t)].apply_tensor is not None for t in pipeline.transforms))
+
     def augment_arrays(self, images, items, epoch, split_idx, stream=0):
-        "A batch for `ArrayDL`: uint8 0-255 `(N,H,W,3)`, augmented by the streams of `(seed, item, epoch)`; float where the pipeline normalizes"
+        "A batch for `ArrayDL`: uint8 0-255 `(N,H,W,3)`, augmented by the streams of `(seed, item, epoch)`; float where the pipeline normalizes; a tensor if `takes_tensors`"
         which = _which(split_idx)
         if getattr(self, which) is None: return images
         items,streams = np.asarray(items), np.broadcast_to(stream, len(images))

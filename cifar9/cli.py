@@ -58,8 +58,8 @@ def data(
 @_command
 def train(
     data: str = typer.Option('cifar10', help='cifar10, shapes10, or the path of CIFAR-10.'),
-    model: str = typer.Option('dilated_net', help='Name of a model.'),
-    recipe: str = typer.Option('one_cycle', help='Name of a recipe: one_cycle, brief.'),
+    model: str = typer.Option(None, help='Name of a model. Default: of the recipe.'),
+    recipe: str = typer.Option('one_cycle', help='Name of a recipe: one_cycle, brief, fast.'),
     epochs: int = typer.Option(None, help='Default: of the recipe.'),
     lr: float = typer.Option(None, help='Highest learning rate. Default: of the recipe.'),
     bs: int = typer.Option(None, help='Images a batch. Default: of the recipe.'),

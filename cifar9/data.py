@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['shape_distances', 'cifar10_classes', 'cifar10_checksum', 'ImageArrays', 'polygon_distance', 'make_shapes10',
            'find_cifar10', 'checksum', 'verify_cifar10', 'cache_folder', 'read_cifar10', 'load_cifar10', 'load_data',
-           'ImageAt', 'ClassAt', 'KeyedDL', 'new_clock', 'NormalizedImage', 'encodes', 'decodes', 'ArrayDL', 'held_out',
-           'cifar_dls']
+           'RowOf', 'ImageAt', 'ClassAt', 'KeyedDL', 'new_clock', 'NormalizedImage', 'encodes', 'decodes', 'ArrayDL',
+           'held_out', 'cifar_dls']
 
 # %% ../nbs/00_data.ipynb #1c6666bf
 import codecs, hashlib, io, os, pickle, re, tarfile, warnings, zipfile, zlib
@@ -327,20 +327,28 @@ def load_data(
     return load_cifar10(None if str(data) == 'cifar10' else data)
 
 # %% ../nbs/00_data.ipynb #f171639c
-class ImageAt(Transform):
+class RowOf(Transform):
+    "Rows of an array, which can lie on a device as well"
+    def __init__(self, array): self.array,self.tensors = array,{}
+    def on(self, device):
+        if device not in self.tensors: self.tensors[device] = torch.tensor(self.array, device=device)
+        return self.tensors[device]
+
+class ImageAt(RowOf):
     "Row number to `PILImage`; what is no row number (path, array, PIL image) is opened and fitted to the size of the arrays"
     input_types = (Integral, str, Path, bytes, np.ndarray, Image.Image)
-    def __init__(self, images): self.images = images
     def encodes(self, o):
-        if isinstance(o, Integral): return PILImage.create(self.images[o])
-        h,w = self.images.shape[1:3]
+        if isinstance(o, Integral): return PILImage.create(self.array[o])
+        h,w = self.array.shape[1:3]
         img = PILImage.create(o).convert('RGB')
         return PILImage.create(img if img.size==(w,h) else ImageOps.fit(img, (w,h), Image.Resampling.LANCZOS))
 
-class ClassAt(Transform):
+class ClassAt(RowOf):
     "Row number to class name"
-    def __init__(self, labels, classes): self.labels,self.classes = labels,classes
-    def encodes(self, o:Integral): return self.classes[self.labels[o]]
+    def __init__(self, labels, classes):
+        super().__init__(labels)
+        self.classes = classes
+    def encodes(self, o:Integral): return self.classes[self.array[o]]
 
 # %% ../nbs/00_data.ipynb #2f45f752
 class KeyedDL(TfmdDL):
@@ -435,11 +443,11 @@ def decodes(self, o:NormalizedImage): return o
 # %% ../nbs/00_data.ipynb #d43c46e6
 class ArrayDL(KeyedDL):
     "Cuts whole batches out of arrays: `TensorImage` uint8 `(bs,3,H,W)` before normalising, `TensorCategory` `(bs,)`"
-    def __init__(self, dataset, bs=64, seed=42, **kwargs):
-        self.seed = seed
+    def __init__(self, dataset, bs=64, seed=42, on_device=None, **kwargs):
+        self.seed,self.on_device = seed,on_device # None: where the device is no CPU and nothing stands against it
         super().__init__(dataset, bs=bs, **kwargs)
 
-    def new(self, dataset=None, cls=None, **kwargs): return super().new(dataset, cls, **{'seed':self.seed, **kwargs})
+    def new(self, dataset=None, cls=None, **kwargs): return super().new(dataset, cls, **{'seed':self.seed, 'on_device':self.on_device, **kwargs})
     def shuffle_fn(self, idxs): return np.random.default_rng([self.seed, self.epoch]).permutation(idxs).tolist()
 
     @property
@@ -449,19 +457,27 @@ class ArrayDL(KeyedDL):
         if tls is None or self.bs is None or not isinstance(tls[0].tfms.fs[0], ImageAt): return False
         return all(isinstance(i, Integral) for i in self.dataset.items) and all(isinstance(t, ToTensor) or hasattr(t, 'augment_arrays') for t in self.after_item.fs)
 
+    def _keeps_on_device(self, shape):
+        "Can all images lie on the device and be augmented there? In this process, by transforms that take tensors"
+        wanted = self.on_device if self.on_device is not None else self.device is not None and self.device.type != 'cpu'
+        return wanted and self.fake_l.num_workers == 0 and all(t.takes_tensors(self.dataset.split_idx, shape) for t in self.after_item.fs if hasattr(t, 'augment_arrays'))
+
     def create_batches(self, samps):
         if not self._whole_batches: yield from super().create_batches(samps)
         else:
-            rows = np.array(self.dataset.items)
-            for idxs in self.chunkify(samps): yield self._cut(rows[idxs], idxs)
+            rows,sources = np.array(self.dataset.items), [tl.tfms.fs[0].array for tl in self.dataset.tls]
+            if self._keeps_on_device(sources[0].shape[1:]): sources = [tl.tfms.fs[0].on(self.device) for tl in self.dataset.tls]
+            for idxs in self.chunkify(samps): yield self._cut(sources, rows[idxs], idxs)
 
-    def _cut(self, rows, idxs):
-        images,again = self.dataset.tls[0].tfms.fs[0].images[rows], np.array([self.again.popleft() for _ in idxs])
+    def _cut(self, sources, rows, idxs):
+        again = np.array([self.again.popleft() for _ in idxs])
+        if tensors := isinstance(sources[0], torch.Tensor): rows = torch.from_numpy(rows).to(sources[0].device)
+        images,*labels = [source[rows] for source in sources]
         for k,t in enumerate(self.after_item.fs):
             if hasattr(t, 'augment_arrays'): images = t.augment_arrays(images, idxs, self.epoch, self.dataset.split_idx, _stream(k, again))
-        x = (NormalizedImage if images.dtype.kind == 'f' else TensorImage)(torch.from_numpy(np.ascontiguousarray(images)).permute(0,3,1,2)) # a view: stays channels-last in memory
-        if len(self.dataset.tls) == 1: return (x,)
-        return x, TensorCategory(torch.from_numpy(self.dataset.tls[1].tfms.fs[0].labels[rows]))
+        if not tensors: images,*labels = [torch.from_numpy(np.ascontiguousarray(a)) for a in (images, *labels)]
+        x = (NormalizedImage if images.is_floating_point() else TensorImage)(images.permute(0,3,1,2)) # a view: stays channels-last in memory
+        return x, *map(TensorCategory, labels)
 
 # %% ../nbs/00_data.ipynb #77259437
 def held_out(
@@ -501,6 +517,6 @@ def cifar_dls(
     mean,std = data.stats
     common = dict(after_item=[*(tfms if isinstance(tfms, (list,tuple)) else [tfms] if tfms is not None else []), ToTensor()],
                   after_batch=[IntToFloatTensor(), Normalize.from_stats(mean, std, cuda=False)],
-                  num_workers=num_workers, seed=seed, device=device, pin_memory=device.type=='cuda')
+                  num_workers=num_workers, seed=seed, device=device, pin_memory=device.type=='cuda' and num_workers > 0)
     train = ArrayDL(ds.train, bs=bs, shuffle=True, drop_last=True, **common)
     return DataLoaders(train, train.new(ds.valid, bs=val_bs, shuffle=False, drop_last=False), device=device)

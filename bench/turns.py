@@ -1,0 +1,44 @@
+"Variants that take turns, each in a process of its own: what the scripts beside this one share"
+import gc, statistics
+from multiprocessing import get_context
+
+from cifar9.learner import machine, peak_memory, versions
+
+
+def _serve(make, pipe):
+    "In a process of its own: times of so many steps, as often as asked"
+    run = make()
+    run(1) # warm up
+    gc.collect()
+    pipe.send('ready')
+    while n := pipe.recv(): pipe.send((run(n), peak_memory()))
+
+
+def take_turns(variants, rounds, n):
+    "`{name: (times, peak memory in GB)}` of `rounds` turns of `n`; a variant is a function that makes `run(n)`, which returns n times in seconds"
+    spawn,pipes,times,memory = get_context('spawn'),{},{name: [] for name in variants},{}
+    for name,make in variants.items():
+        pipes[name],theirs = spawn.Pipe()
+        spawn.Process(target=_serve, args=(make, theirs)).start()
+        pipes[name].recv()
+    for _ in range(rounds):
+        for name,pipe in pipes.items():
+            pipe.send(n)
+            ts,memory[name] = pipe.recv()
+            times[name] += ts
+    for pipe in pipes.values(): pipe.send(0)
+    return {name: (times[name], memory[name]) for name in variants}
+
+
+def median(told, name): return statistics.median(told[name][0])
+
+
+def where(*packages):
+    "One line: the machine and the versions that matter"
+    m,v = machine(),versions()
+    return f"{m['cores']} cores of {m['cpu']}, {m['gpu'] or 'no GPU'}, gains by bfloat16: {'yes' if m['gains_by_bf16'] else 'no'}; " + ', '.join(f'{p} {v[p]}' for p in packages or ('torch','fastai'))
+
+
+def table(head, rows):
+    print('| '+' | '.join(head)+' |\n'+'|---'*len(head)+'|')
+    for row in rows: print('| '+' | '.join(row)+' |')
