@@ -7,14 +7,13 @@ The epochs go through `train`'s Learner over arrays of the shape of CIFAR-10 (ra
 import argparse, time
 from functools import partial
 
-import numpy as np, torch
-from torch.nn import functional as F
+import numpy as np
 
 from cifar9.data import ImageArrays, cifar10_classes
 from cifar9.learner import recipes
 from cifar9.models import create_model
 from fastai.callback.progress import ProgressCallback
-from turns import median, table, take_turns, where
+from turns import bare_steps, median, table, take_turns, where
 
 share = .2 # of a data set, for validation images beside each training image
 
@@ -29,26 +28,8 @@ def learner(model, recipe, images, num_workers):
 
 def bare(model, recipe, images):
     learn = learner(model, recipe, images, 0)
-    learn.create_opt()
-    steps = len(learn.dls.train)
-    x,y = learn.dls.one_batch()
-    x,y = x.as_subclass(torch.Tensor), y.as_subclass(torch.Tensor)
-    for name in ('channels_last','folded_norms','fast_dropout','bf16'):
-        if hasattr(learn, name): getattr(learn, name).before_fit()
-    autocast = torch.autocast('cpu', torch.bfloat16, enabled=hasattr(learn, 'bf16'))
-    learn.model.train()
-    def epochs(n):
-        times = []
-        for _ in range(n):
-            began = time.perf_counter()
-            for _ in range(steps):
-                with autocast: pred = learn.model(x)
-                F.cross_entropy(pred.float(), y, label_smoothing=.1).backward()
-                learn.opt.step()
-                learn.opt.zero_grad()
-            times.append(time.perf_counter()-began)
-        return times
-    return epochs
+    steps,per_epoch = bare_steps(learn), len(learn.dls.train)
+    return lambda n: [sum(steps(per_epoch)) for _ in range(n)]
 
 
 def whole(model, recipe, images, num_workers):

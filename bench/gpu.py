@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from cifar9.augment import brief_tfms, flip_shift_tfms
-from cifar9.data import ImageArrays, cifar_dls, load_data
+from cifar9.data import cifar_dls, load_data, make_shapes10
 from cifar9.learner import cifar_learner, muon, kernels_last, train
 from cifar9.models import create_model
 from fastai.callback.core import Callback, CancelValidException
@@ -82,14 +82,13 @@ if __name__ == '__main__':
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('--out', type=Path, default=Path('runs/gpu'))
     p.add_argument('--device', default='cuda')
-    p.add_argument('--images', type=int, default=50_000)
+    p.add_argument('--images', type=int, default=50_000, help='other than all of CIFAR-10: so many of shapes10')
     p.add_argument('--rounds', type=int, default=3)
     p.add_argument('--skip-training', action='store_true')
     args = p.parse_args()
     device = torch.device(args.device)
     if device.type == 'cuda' and not torch.cuda.is_available(): sys.exit('this machine has no GPU that torch can use; run it where torch.cuda.is_available() is true')
-    data = load_data('cifar10' if args.images == 50_000 else 'shapes10')
-    data = ImageArrays(data.images[:args.images], data.labels[:args.images], data.classes, args.images-256, data.name, data.source) if args.images < len(data.images)-10_000 else data
+    data = load_data('cifar10') if args.images == 50_000 else make_shapes10(args.images, 256)
     rows = []
     for model in ('dilated_net','fast_net'):
         variants = {'plain loop': partial(plain, data, model, device), 'ours': partial(ours, data, model, device), 'ours, batch 128': partial(ours, data, model, device, bs=128)}

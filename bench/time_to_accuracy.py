@@ -3,11 +3,13 @@
     python bench/time_to_accuracy.py --out FOLDER [--recipe R] [--model M] [--seeds 1 2 3] [--goal 0.85] [any option of `cifar9 train`]
 
 Each run is the command `cifar9 train` in a process of its own. The clock starts before the process does; the moment at which a line of `history.csv` appears is when that accuracy was there. Beside what `train` writes, a run's
-folder gets `wall_clock.csv`: epoch, minutes, accuracy, and as its last line the end of the process with the accuracy in metrics.json. The table has mean and spread over the seeds."""
+folder gets `wall_clock.csv`: epoch, minutes, accuracy, and as its last line the end of the process with the accuracy in metrics.json. The table has mean and spread over the seeds.
+Right after the runs the plain loop of the original is timed on the same machine (`train_step.py`); its milliseconds, with the table, go into FOLDER.json, from which `pictures.py` draws."""
 import argparse, csv, json, statistics, subprocess, sys, time
 from pathlib import Path
 
-from turns import table, where
+from train_step import plain
+from turns import median, table, take_turns, where
 
 
 def watch(folder, options):
@@ -47,4 +49,9 @@ if __name__ == '__main__':
         there = next((minutes for _,minutes,accuracy in run if accuracy >= args.goal), float('nan'))
         gb = json.loads((args.out.with_name(f'{args.out.name}_{seed}')/'metrics.json').read_text())['peak_memory_gb']
         rows.append((there, run[-1][1], 100*run[-1][2], gb))
-    table(head, [[str(seed), f'{a:.2f}', f'{b:.2f}', f'{c:.2f}', f'{d:.2f}'] for seed,(a,b,c,d) in zip(runs, rows)] + [['mean ± standard deviation', *(spread(xs, '{:.2f}') for xs in zip(*rows))]])
+    body = [[str(seed), f'{a:.2f}', f'{b:.2f}', f'{c:.2f}', f'{d:.2f}'] for seed,(a,b,c,d) in zip(runs, rows)] + [['mean ± standard deviation', *(spread(xs, '{:.2f}') for xs in zip(*rows))]]
+    table(head, body)
+    ms = 1e3*median(take_turns({'plain': plain}, 1, 15), 'plain')
+    print(f'\nthe plain loop of the original, a step of 128 images on the same machine right after: {ms:.0f} ms, n = 15')
+    told = dict(where=where(), command=f"cifar9 train --recipe {' '.join([args.recipe, *options])}", seeds=args.seeds, head=head, rows=body, plain_step_ms=round(ms, 1))
+    args.out.with_name(f'{args.out.name}.json').write_text(json.dumps(told, indent=1)+'\n')

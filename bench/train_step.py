@@ -22,9 +22,9 @@ from fastai.callback.progress import ProgressCallback
 from fastai.learner import Learner
 from fastai.losses import CrossEntropyLossFlat
 from fastai.optimizer import OptimWrapper
-from turns import median, table, take_turns, where
+from turns import bare_steps, median, table, take_turns, where
 
-bs = 128
+bs,large = 128,512
 
 
 def original_net():
@@ -76,8 +76,8 @@ class Stopwatch(Callback):
         if len(self.times) == self.n: raise CancelFitException('enough')
 
 
-def through(make_learner, tfms=None):
-    data = make_shapes10(5000, 10)
+def through(make_learner, tfms=None, bs=bs):
+    data = make_shapes10(5120, 10)
     learn = make_learner(cifar_dls(data, bs, tfms))
     learn.remove_cb(ProgressCallback)
     def steps(n):
@@ -92,15 +92,26 @@ def stock():
     return through(lambda dls: Learner(dls, original_net(), loss_func=CrossEntropyLossFlat(), opt_func=partial(OptimWrapper, opt=partial(torch.optim.SGD, momentum=.9))))
 
 
-def ours(drop=0., **kwargs):
+def our_learner(dls, drop=0., **kwargs):
+    return cifar_learner(dls, dilated_net(drop=drop), opt_func=sgd(5e-4), loss_func=CrossEntropyLossFlat(label_smoothing=.1), **kwargs)
+
+
+def ours(drop=0., bs=bs, **kwargs):
     "`cifar_learner` as `train` uses it, from the array of images to the step of the optimizer"
-    return through(lambda dls: cifar_learner(dls, dilated_net(drop=drop), opt_func=sgd(5e-4), loss_func=CrossEntropyLossFlat(label_smoothing=.1), **kwargs), flip_shift_tfms(2, seed=0))
+    return through(partial(our_learner, drop=drop, **kwargs), flip_shift_tfms(2, seed=0), bs)
+
+
+def our_bare(**kwargs):
+    "The same without fastai's loop and with its batch already there, as the plain loop has it"
+    return bare_steps(our_learner(cifar_dls(make_shapes10(5120, 10), bs), **kwargs))
 
 
 variants = {
     'plain loop: float32, dropout 0.1': plain,
     "fastai's Learner as it comes: float32, dropout 0.1": stock,
     'ours: float32, no dropout': partial(ours, precision='fp32'),
+    'ours: float32, no dropout, batch already there, without fastai': partial(our_bare, precision='fp32'),
+    f'ours: float32, no dropout, batch {large}': partial(ours, precision='fp32', bs=large),
     'ours: float32, no dropout, norms apart': partial(ours, precision='fp32', fold_norms=False),
     'ours: float32, no dropout, memory given back': partial(ours, precision='fp32', keep_memory=False),
     'ours: float32, no dropout, channels first': partial(ours, precision='fp32', channels_last=False),
@@ -119,6 +130,11 @@ if __name__ == '__main__':
     base,*rest = variants
     told = take_turns({base: plain, 'floor': floor} | {name: variants[name] for name in rest if name.endswith(args.only)}, args.rounds, args.steps)
     low = median(told, 'floor')
-    print(f"{where()}; dilated_net, batch {bs}, n = {args.rounds*args.steps} steps each; the floor is {low*1e3:.0f} ms a step\n")
-    table(['','median ms a step','images a second','epoch of 50,000, s','times the plain loop\'s speed','times the floor','memory, GB'],
-          [[name, f'{t*1e3:.0f}', f'{bs/t:.0f}', f'{t*50_000/bs:.0f}', f'{median(told, base)/t:.2f}', f'{t/low:.2f}', f'{gb:.2f}'] for name,(_,gb) in told.items() if name != 'floor' for t in [median(told, name)]])
+    print(f"{where()}; dilated_net, batch {bs} where no other is named, n = {args.rounds*args.steps} steps each; the floor is {low*1e3:.0f} ms for {bs} images\n")
+    rows = []
+    for name,(_,gb) in told.items():
+        if name == 'floor': continue
+        images = large if name.endswith(f'batch {large}') else bs
+        t = median(told, name)/images # seconds an image
+        rows.append([name, f'{t*images*1e3:.0f}', f'{1/t:.0f}', f'{t*50_000:.0f}', f'{median(told, base)/bs/t:.2f}', f'{t*bs/low:.2f}', f'{gb:.2f}'])
+    table(['','median ms a step','images a second','epoch of 50,000, s',"times the plain loop's speed",'times the floor','memory, GB'], rows)

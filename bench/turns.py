@@ -1,6 +1,8 @@
 "Variants that take turns, each in a process of its own: what the scripts beside this one share"
-import gc, statistics
+import gc, statistics, time
 from multiprocessing import get_context
+
+import torch
 
 from cifar9.learner import machine, peak_memory, versions
 
@@ -28,6 +30,27 @@ def take_turns(variants, rounds, n):
             times[name] += ts
     for pipe in pipes.values(): pipe.send(0)
     return {name: (times[name], memory[name]) for name in variants}
+
+
+def bare_steps(learn):
+    "`steps(n)` of a Learner without fastai's loop: forward, loss, backward, optimizer on one batch that is already there, in the same layout, precision and order of computing"
+    learn.create_opt()
+    batch = learn.dls.one_batch()
+    x,y = (b.as_subclass(torch.Tensor) for b in batch)
+    for name in ('channels_last','folded_norms','fast_dropout','bf16'):
+        if hasattr(learn, name): getattr(learn, name).before_fit()
+    learn.model.train()
+    def steps(n):
+        times = []
+        for _ in range(n):
+            began = time.perf_counter()
+            with torch.autocast('cpu', torch.bfloat16, enabled=hasattr(learn, 'bf16')): pred = learn.model(x)
+            learn.loss_func(pred.float(), y).backward()
+            learn.opt.step()
+            learn.opt.zero_grad()
+            times.append(time.perf_counter()-began)
+        return times
+    return steps
 
 
 def median(told, name): return statistics.median(told[name][0])

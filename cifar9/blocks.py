@@ -191,12 +191,14 @@ def whiten_(
 # %% ../nbs/03_blocks.ipynb #eea79ec1
 class _Dropout16(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, p):
-        n,seed = x.numel(), torch.randint(2**62, ()).item()
-        bits = torch.from_numpy(np.random.Generator(np.random.SFC64(seed)).integers(-2**63, 2**63, (n+3)//4)).view(torch.int16)[:n]
-        keep = torch.ge(bits.as_strided(x.shape, x.stride()), round(p*2**16)-2**15, out=torch.empty_like(x)).mul_(1/(1-p))
+    def forward(ctx, x, p, piece=2**18): # in pieces that stay in the processor's cache from the draw to the product
+        draw = np.random.SFC64(torch.randint(2**62, ()).item()).random_raw
+        keep,out = torch.empty_like(x),torch.empty_like(x)
+        for xs,ks,outs in zip(*(t.as_strided((x.numel(),), (1,)).split(piece) for t in (x,keep,out))):
+            bits = torch.from_numpy(draw((len(xs)+3)//4).view(np.int16)[:len(xs)])
+            torch.mul(xs, torch.ge(bits, round(p*2**16)-2**15, out=ks).mul_(1/(1-p)), out=outs)
         ctx.save_for_backward(keep)
-        return x*keep
+        return out
     @staticmethod
     def backward(ctx, grad): return grad*ctx.saved_tensors[0], None
 
@@ -204,7 +206,7 @@ def fast_dropout(
     x:torch.Tensor, # on the CPU
     p:float,        # probability of a zero, rounded to a multiple of 1/65,536
 )->torch.Tensor:    # of the same shape
-    "Dropout in training, two to four times as fast as torch's on a CPU"
+    "Dropout in training, several times as fast as torch's on a CPU"
     if p <= 0: return x
     x = x if x.is_contiguous() or (x.ndim==4 and x.is_contiguous(memory_format=torch.channels_last)) else x.contiguous()
     return _Dropout16.apply(x, p)

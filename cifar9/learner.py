@@ -402,7 +402,7 @@ def brief(
 def fast(
     data,                   # `ImageArrays`
     model=fast_net,         # function that takes `drop` and gives the network
-    epochs:int=6,
+    epochs:int=7,
     lr:float=.15,           # of the kernels: how far they turn in a step, at the highest
     lr_rest:float=.05,      # of all else, at the highest
     bs:int=512,             # images a batch
