@@ -24,7 +24,7 @@ from fastai.losses import CrossEntropyLossFlat
 from fastai.optimizer import OptimWrapper
 from turns import bare_steps, median, table, take_turns, where
 
-bs,large = 128,512
+bs,large = 128,256
 
 
 def original_net():
