@@ -46,7 +46,7 @@ def whole(model, recipe, images, num_workers):
 
 if __name__ == '__main__':
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument('--rounds', type=int, default=5)
+    p.add_argument('--rounds', type=int, default=4)
     p.add_argument('--images', type=int, default=5120)
     args = p.parse_args()
     pairs,rows = (('dilated_net','one_cycle'),('fast_net','fast')), []

@@ -1,6 +1,6 @@
 "Variants that take turns, each in a process of its own: what the scripts beside this one share"
 import gc, statistics, time
-from multiprocessing import get_context
+from multiprocessing import get_context, set_start_method
 
 import torch
 
@@ -9,6 +9,7 @@ from cifar9.learner import machine, peak_memory, versions
 
 def _serve(make, pipe):
     "In a process of its own: times of so many steps, as often as asked"
+    set_start_method(None, force=True) # workers of a loader begin as in a process that a user began, not by spawning
     run = make()
     run(1) # warm up
     gc.collect()

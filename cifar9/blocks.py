@@ -143,14 +143,13 @@ class _MeanAndCovariance(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x):
         mean = x.mean(0)
-        centred = x - mean
-        ctx.save_for_backward(centred)
-        return mean, centred.T@centred / len(x)
+        ctx.save_for_backward(x, mean)
+        return mean, torch.addmm(torch.outer(mean, mean), x.T, x, beta=-1, alpha=1/len(x))
     @staticmethod
     def backward(ctx, grad_mean, grad_cov):
-        centred, = ctx.saved_tensors
-        n = len(centred)
-        return torch.addmm(grad_mean/n, centred, (grad_cov+grad_cov.T)/n)
+        x,mean = ctx.saved_tensors
+        slope = (grad_cov+grad_cov.T)/len(x)
+        return torch.addmm(grad_mean/len(x) - mean@slope, x, slope)
 
 def folded_norm(
     conv:nn.Conv2d,       # 1x1, stride 1, no groups
