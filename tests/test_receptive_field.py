@@ -46,7 +46,8 @@ def agrees(model, layers, size=(3,32,32), units=3):
 def test_every_model(name):
     model = create_model(name, drop=0)
     maps = {n.name for n in read_graph(model) if max(n.after) > 1}
-    assert agrees(model, [n for n,m in model.named_modules() if isinstance(m, nn.Conv2d) and n in maps]) > 60
+    layers = [n for n,m in model.named_modules() if isinstance(m, nn.Conv2d) and n in maps]
+    assert agrees(model, layers) >= 4*len(layers) > 40
 
 
 @pytest.mark.parametrize('make,layers', [
