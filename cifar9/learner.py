@@ -488,7 +488,7 @@ def train(
         _claim(folder, config | dict(
             precision=_precision(precision, learn.dls.device)[0], device=str(learn.dls.device), classes=list(images.classes), mean=mean.tolist(), std=std.tolist(),
             n_train=len(learn.dls.train_ds), augmentation=[t.to_dict() for t in learn.dls.train.after_item.fs if isinstance(t, AlbumentationsTransform)],
-            source=images.source, versions=versions(), machine=machine(), started=datetime.now(timezone.utc).isoformat(timespec='seconds')))
+            source=images.source.replace(str(Path.home()), '~'), versions=versions(), machine=machine(), started=datetime.now(timezone.utc).isoformat(timespec='seconds')))
     done = _restore(learn, folder) if resume is not None else 0
     learn.add_cb(RunRecorder(folder, done, log))
     if not progress: learn.remove_cb(ProgressCallback)
