@@ -10,7 +10,7 @@ short = { # script: arguments that make it quick
     'epoch.py': '--rounds 1 --images 512',
     'gpu.py': '--device cpu --images 512 --rounds 1 --skip-training',
     'startup.py': '--rounds 1',
-    'train_step.py': '--steps 1 --rounds 1 --only none-of-ours',
+    'train_step.py': '--steps 1 --rounds 1 --only first',
 }
 with_runs = {'time_to_accuracy.py', 'what_helps.py', 'pictures.py', 'turns.py'} # train on CIFAR-10, draw what they trained, or are imported
 
