@@ -38,9 +38,10 @@ def bare_steps(learn):
     learn.create_opt()
     batch = learn.dls.one_batch()
     x,y = (b.as_subclass(torch.Tensor) for b in batch)
-    for name in ('channels_last','folded_norms','fast_dropout','bf16'):
-        if hasattr(learn, name): getattr(learn, name).before_fit()
+    for name in ('keep_memory','channels_last','folded_norms','fast_dropout','bf16','one_phase'):
+        if hasattr(learn, name): getattr(learn, name)('before_fit')
     learn.model.train()
+    if hasattr(learn, 'one_phase'): learn.one_phase('before_train')
     def steps(n):
         times = []
         for _ in range(n):

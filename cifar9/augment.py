@@ -676,6 +676,10 @@ def flip_shift_tfms(
     pixels:int=4,  # largest shift; the border is reflected
     size:int=32,   # side of the images
     seed:int=None, # of the bridge
+    hole:int=0,    # side of a square that is cut out of every image, pixels
+    fill=0,        # what the hole is filled with, 0-255, a number or one for each channel
 )->AlbumentationsTransform:
-    "Flips and small shifts, enough for a run of a few epochs"
-    return AlbumentationsTransform([A.HorizontalFlip(p=.5), A.Pad(padding=pixels, border_mode=cv2.BORDER_REFLECT_101), A.RandomCrop(size, size)], seed=seed)
+    "Flips, small shifts and, for runs of many epochs, a hole"
+    tfms = [A.HorizontalFlip(p=.5), A.Pad(padding=pixels, border_mode=cv2.BORDER_REFLECT_101), A.RandomCrop(size, size)]
+    if hole: tfms.append(A.CoarseDropout(num_holes_range=(1,1), hole_height_range=(hole,hole), hole_width_range=(hole,hole), fill=fill, p=1))
+    return AlbumentationsTransform(tfms, seed=seed)

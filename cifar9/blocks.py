@@ -43,20 +43,23 @@ def conv_unit(
     dilation:int=1, # pixels from one tap of the kernel to the next
     ks:int=3,       # side of the kernel, odd
     stride:int=1,
+    pad:bool=True,  # zeros around the map, so that it keeps its size; without, each side loses `dilation*(ks-1)` pixels
     **kwargs,       # `drop`, `norm`, `act`
 )->nn.Sequential:
-    "Convolution with padding, norm, activation, dropout: `(N,ni,H,W)` to `(N,nf,H/stride,W/stride)`"
-    return nn.Sequential(OrderedDict([('conv', nn.Conv2d(ni, nf, ks, stride, padding=dilation*(ks//2), dilation=dilation, bias=False)), *finish(nf, **kwargs)]))
+    "Convolution, norm, activation, dropout: `(N,ni,H,W)` to `(N,nf,H/stride,W/stride)`"
+    return nn.Sequential(OrderedDict([('conv', nn.Conv2d(ni, nf, ks, stride, padding=dilation*(ks//2) if pad else 0, dilation=dilation, bias=False)), *finish(nf, **kwargs)]))
 
 # %% ../nbs/03_blocks.ipynb #5b37c271
 class depthwise_separable_conv(nn.Module): # lower case, because its row in the brief's layer table is called so
     "3x3 depthwise, then 1x1 pointwise convolution, both with bias: `(N,ni,H,W)` to `(N,nf,H,W)`"
     def __init__(self,
-        ni:int, # channels in
-        nf:int, # channels out
+        ni:int,         # channels in
+        nf:int,         # channels out
+        dilation:int=1, # of the depthwise one
+        pad:bool=True,  # zeros around the map, so that it keeps its size; without, each side loses `2*dilation` pixels
     ):
         super().__init__()
-        self.depthwise = nn.Conv2d(ni, ni, 3, padding=1, groups=ni)
+        self.depthwise = nn.Conv2d(ni, ni, 3, padding=dilation if pad else 0, dilation=dilation, groups=ni)
         self.pointwise = nn.Conv2d(ni, nf, 1)
     def forward(self, x): return self.pointwise(self.depthwise(x))
 
@@ -74,15 +77,14 @@ class NearAndFar(nn.Sequential):
 class ResidualPair(nn.Module):
     "Two 3x3 convolutions with norms, plus their input: `(N,nf,H,W)` in and out"
     def __init__(self,
-        nf:int,         # channels in and out
-        dilation:int=1, # of the second convolution
-        drop:float=0.1, # dropout after each activation
-        norm:str='bn',  # 'bn', 'ln' or 'gn'
-        act:str='relu', # name in `acts`
+        nf:int,                # channels in and out
+        dilations:tuple=(1,1), # of the first and of the second convolution
+        drop:float=0.1,        # dropout after each activation
+        norm:str='bn',         # 'bn', 'ln' or 'gn'
+        act:str='relu',        # name in `acts`
     ):
         super().__init__()
-        self.near = conv_unit(nf, nf, drop=drop, norm=norm, act=act)
-        last = conv_unit(nf, nf, dilation, drop=drop, norm=norm, act=act)
+        self.near,last = (conv_unit(nf, nf, d, drop=drop, norm=norm, act=act) for d in dilations)
         self.far,self.finish = last[:2],last[2:]
     def forward(self, x): return self.finish(x + self.far(self.near(x)))
 

@@ -482,14 +482,15 @@ class ArrayDL(KeyedDL):
 # %% ../nbs/00_data.ipynb #77259437
 def held_out(
     labels:np.ndarray, # class of every training image, `(N,)`
-    n:int,             # images to hold out, as many of each class
+    n:int,             # images to hold out, as many of each class; 0 holds out none
     seed:int=42,       # same seed, same images
 )->tuple:              # row numbers `(kept, held out)`, each sorted
     "Choose `n` training images to validate on, balanced over the classes"
+    if n == 0: return np.arange(len(labels)), np.array([], int)
     classes,counts = np.unique(labels, return_counts=True)
     each,rest = divmod(n, len(classes))
     if rest or not 0 < each < counts.min():
-        raise ValueError(f"valid={n} training images cannot be held out; allowed: a multiple of {len(classes)} up to {(counts.min()-1)*len(classes):,}, or 'test' for the test images")
+        raise ValueError(f"valid={n} training images cannot be held out; allowed: 0 for none, a multiple of {len(classes)} up to {(counts.min()-1)*len(classes):,}, or 'test' for the test images")
     rng = np.random.default_rng(seed)
     out = np.sort(np.concatenate([rng.permutation(np.flatnonzero(labels==c))[:each] for c in classes]))
     return np.setdiff1d(np.arange(len(labels)), out), out
@@ -499,7 +500,7 @@ def cifar_dls(
     data:ImageArrays,        # from `load_cifar10` or `make_shapes10`
     bs:int=128,              # images a batch
     tfms=None,               # item transform(s) for training, such as cifar9.augment's `AlbumentationsTransform`
-    valid:str|int='test',    # validate on the test images, or on that many training images held out
+    valid:str|int='test',    # validate on the test images, on that many training images held out, or (0) on none
     num_workers:int=0,       # processes that prepare batches; 0 is fastest for arrays unless the augmentation is slow
     seed:int=42,             # of the shuffling and of the choice of what is held out; `tfms` have their own
     val_bs:int=256,          # images a batch in validation; in float32, 512 would take a process on CIFAR-10 past 2.5 GB
