@@ -1,6 +1,6 @@
 """Write README.md from nbs/index.ipynb, without Quarto; with --check, only say whether it is in step.
 
-A cell with `#| hide` is left out, `#| echo: false` leaves out its source. Text outputs follow the source; pictures are files
+A cell with `#| hide` is left out, `#| echo: false` leaves out its source. Markdown outputs and text outputs follow the source; pictures are files
 in images/, whose paths are made relative to the top."""
 import json, sys
 from pathlib import Path
@@ -15,6 +15,9 @@ def _code(cell):
     source = '\n'.join(l for l in lines if not l.startswith('#|')).strip()
     parts = [] if 'echo:' in flags or not source else [f'``` python\n{source}\n```']
     for out in cell.get('outputs', []):
+        if markdown := out.get('data', {}).get('text/markdown'):
+            parts.append(''.join(markdown))
+            continue
         text = out.get('text') or out.get('data', {}).get('text/plain') or ''
         if isinstance(text, list): text = ''.join(text)
         if text.strip() and out.get('name') != 'stderr' and not text.startswith('<'): parts.append('\n'.join('    '+l if l.strip() else '' for l in text.rstrip().splitlines()))

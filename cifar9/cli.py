@@ -39,6 +39,12 @@ def _json(o): return json.dumps(o, indent=1)
 
 _as_json = typer.Option(False, '--json', help='Print JSON.')
 
+def _settings(given):
+    "`NAME=VALUE` pairs as a dict of numbers and booleans"
+    def read(value): return value == 'true' if value in ('true','false') else int(value) if value.isdigit() else float(value)
+    try: return {name:read(value) for name,value in (pair.split('=') for pair in given)}
+    except ValueError: raise ValueError(f"--set is {' '.join(given)}, it must be NAME=VALUE with a number, true or false, as in --set whiten=false") from None
+
 # %% ../nbs/08_cli.ipynb #474f2ef9
 @_command
 def data(
@@ -63,6 +69,7 @@ def train(
     epochs: int = typer.Option(None, help='Default: of the recipe.'),
     lr: float = typer.Option(None, help='Highest learning rate. Default: of the recipe.'),
     bs: int = typer.Option(None, help='Images a batch. Default: of the recipe.'),
+    set_: list[str] = typer.Option([], '--set', metavar='NAME=VALUE', help='Any other setting of the recipe, e.g. --set whiten=false; may be repeated.'),
     seed: int = typer.Option(42, help='Of weights, shuffling and augmentation.'),
     out: Path = typer.Option(None, help='Folder for the run. Default: the next free one in runs.'),
     resume: Path = typer.Option(None, help='Go on with the run in this folder; all its settings are kept.'),
@@ -76,11 +83,11 @@ def train(
     from cifar9.learner import train as run_training
     if resume is not None:
         given = [p for p in ctx.params if p not in ('resume','as_json') and ctx.get_parameter_source(p).name == 'COMMANDLINE']
-        if given: raise ValueError(f"--resume takes every setting from '{resume}'; leave out {', '.join('--'+p.replace('_','-') for p in given)}")
+        if given: raise ValueError(f"--resume takes every setting from '{resume}'; leave out {', '.join('--'+p.strip('_').replace('_','-') for p in given)}")
     valid = int(valid) if valid.removeprefix('-').isdigit() else valid
     bars = sys.stderr.isatty()
     run = run_training(data, model, recipe, out=out, resume=resume, seed=seed, valid=valid, num_workers=num_workers, precision=precision, progress=bars,
-                       log=None if bars else lambda line: print(line, flush=True), epochs=epochs, lr=lr, bs=bs)
+                       log=None if bars else lambda line: print(line, flush=True), **(_settings(set_) | {k:v for k,v in (('epochs',epochs),('lr',lr),('bs',bs)) if v is not None}))
     m = run.metrics
     if as_json: return _json(m | dict(run=str(run.path))), 0
     return (f"{m['accuracy']:.2%} of the test images ({m['correct']:,} of {m['n']:,}), loss {m['loss']:.4f}\n"

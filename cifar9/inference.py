@@ -59,7 +59,7 @@ def _in_colour(img):
         if img.getextrema()[3][0] < 255: steps.append('transparent parts over white')
         img = Image.alpha_composite(Image.new('RGBA', img.size, 'white'), img).convert('RGB')
     if img.mode in ('L','1'): steps.append('grey in three channels')
-    elif img.mode != 'RGB': steps.append(f'{img.mode} to RGB') if img.mode != 'P' else None
+    elif img.mode not in ('RGB','P'): steps.append(f'{img.mode} to RGB')
     return img.convert('RGB'), steps
 
 def fit_image(
@@ -72,9 +72,8 @@ def fit_image(
     steps = []
     if isinstance(image, (str,PathLike)): image = _opened(image)
     elif not isinstance(image, Image.Image): image,steps = _from_array(image)
-    (w,h),turned = image.size, ImageOps.exif_transpose(image)
     if image.getexif().get(0x0112, 1) != 1: steps.append('turned as its EXIF data says')
-    image,more = _in_colour(turned)
+    image,more = _in_colour(ImageOps.exif_transpose(image))
     steps += more
     w,h = image.size
     if w != h:
@@ -85,9 +84,9 @@ def fit_image(
             image = ImageOps.pad(image, (max(w,h),)*2, color=mean); steps.append(f'padded to {max(w,h)}x{max(w,h)} with its mean colour')
         else: steps.append('squeezed to a square')
     if image.size != (side,side):
-        wider = image.width*image.height > side*side
-        image = image.resize((side,side), Image.Resampling.BOX if wider and image.width%side == image.height%side == 0 else Image.Resampling.LANCZOS if wider else Image.Resampling.BICUBIC)
-        steps.append(f"{'reduced' if wider else 'enlarged'} to {side}x{side}")
+        larger = image.width*image.height > side*side
+        image = image.resize((side,side), Image.Resampling.BOX if larger and image.width%side == image.height%side == 0 else Image.Resampling.LANCZOS if larger else Image.Resampling.BICUBIC)
+        steps.append(f"{'reduced' if larger else 'enlarged'} to {side}x{side}")
     return np.asarray(image), f'{w}x{h} pixels' + (': ' + ', '.join(steps) if steps else ', taken as it is')
 
 # %% ../nbs/07_inference.ipynb #0b7fd6d2
@@ -106,8 +105,8 @@ class Prediction:
 class Predictor:
     "Classes for pictures of any size"
     def __init__(self,
-        source='dilated_net', # model with weights in the package, run folder, folder of `save_model`, or a model of `load_model`
-        fit:str='crop',       # one of `fits`
+        source,         # model with weights in the package, run folder, folder of `save_model`, or a model of `load_model`
+        fit:str='crop', # one of `fits`
         device:str='cpu',
     ):
         self.model = (source if isinstance(source, nn.Module) else load_model(source)).eval().to(device)

@@ -487,6 +487,10 @@ def _settings(recipe, **given):
     settings = names | {k:v for k,v in given.items() if v is not None}
     for k in ('epochs','bs'):
         if isinstance(settings[k], bool) or not isinstance(settings[k], int) or settings[k] < 1: raise ValueError(f'{k} is {settings[k]}, it must be a whole number of 1 or more; the recipe suggests {names[k]}')
+    for k,v in settings.items():
+        kind = type(names[k])
+        if isinstance(v, bool) != (kind is bool) or not isinstance(v, (int,float) if kind is float else kind):
+            raise ValueError(f"{k} is {v!r}, it must be {dict(bool='true or false', int='a whole number', float='a number')[kind.__name__]}; the recipe suggests {names[k]}")
     if not 0 < settings['lr'] < float('inf'): raise ValueError(f"lr is {settings['lr']}, it must be above 0 and finite; the recipe suggests {names['lr']}")
     return settings
 
