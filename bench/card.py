@@ -23,7 +23,7 @@ def command(config):
     usual = {k:p.default for k,p in inspect.signature(recipes[config['recipe']]).parameters.items()}
     given = {k:v for k,v in config['settings'].items() if v != usual[k] or k == 'epochs'}
     options = [o for k,v in given.items() for o in ([f'--{k}',str(v)] if k in ('epochs','lr','bs') else ['--set',f'{k}={json.dumps(v)}'])]
-    return shlex.join(['cifar9','train','--recipe',config['recipe'],'--model',config['model'],*options,'--valid',str(config['valid']),'--seed',str(config['seed'])])
+    return shlex.join(['cifar9','train','--recipe',config['recipe'],'--model',config['model'],*options,'--valid',str(config['valid']),'--precision',config['precision'],'--seed',str(config['seed'])])
 
 
 def augmentation(config): return ', '.join(t['__class_fullname__'] for t in config['augmentation'][0]['train']['transforms'])

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['models', 'register_model', 'DilatedNet', 'dilated_net', 'strided_net', 'FourBlocks', 'fast_net', 'one_phase',
-           'atrous_net', 'ModelList', 'list_models', 'list_pretrained', 'create_model', 'save_weights', 'load_weights',
+           'atrous_net', 'save_weights', 'load_weights', 'ModelList', 'list_models', 'list_pretrained', 'create_model',
            'save_model', 'load_model']
 
 # %% ../nbs/04_models.ipynb #06885ed4
@@ -184,40 +184,6 @@ def atrous_net(
         c4=separable(112, 112),                                                                                                   # 112,16,16
         o=nn.Sequential(OrderedDict(pool=nn.AdaptiveAvgPool2d(1), classify=nn.Conv2d(112, n_out, 1)))))                           # n_out,1,1
 
-# %% ../nbs/04_models.ipynb #33d52b76
-class ModelList(list):
-    "Names of models; shown, a table of what they are"
-    def frame(self):
-        rows = [(name, t.total, receptive_field(m), t.macs) for name in self for m in [create_model(name)] for t in [layer_table(m)]]
-        return pd.DataFrame(rows, columns=['model','parameters','receptive field','MACs'])
-    def __repr__(self): return self.frame().to_string(index=False, formatters={'parameters':'{:,}'.format, 'MACs':'{:,}'.format})
-    def _repr_html_(self): return self.frame().style.format({'parameters':'{:,}', 'MACs':'{:,}'}).hide(axis='index').to_html()
-
-def list_models()->ModelList:
-    "Names that `create_model` knows; shown, with parameters, receptive field in pixels, and multiply-accumulates for one image"
-    return ModelList(models)
-
-def list_pretrained()->list:
-    "Names of the models whose weights come with the package"
-    return [name for name in models if (files('cifar9')/'weights'/name/'model.safetensors').is_file()]
-
-def _weights_of(name):
-    if name not in list_pretrained(): raise ValueError(f"no weights of '{name}' come with this version, only of {', '.join(list_pretrained()) or 'none'}; train it with `cifar9 train --model {name}`, then read its run folder")
-    return Path(str(files('cifar9')/'weights'/name))
-
-def create_model(
-    name:str,              # one of `list_models()`
-    pretrained:bool=False, # with the weights that come with the package
-    **kwargs,              # of the model function
-)->nn.Module:
-    "A network by name"
-    if name not in models:
-        near = difflib.get_close_matches(name, models, 1)
-        raise ValueError(f"unknown model '{name}'; " + (f"did you mean {near[0]}? " if near else '') + f"known: {', '.join(models)}")
-    weights = _weights_of(name)/'model.safetensors' if pretrained else None
-    model = models[name](**kwargs)
-    return load_weights(model, weights).eval() if pretrained else model
-
 # %% ../nbs/04_models.ipynb #001f0bfb
 def save_weights(
     model:nn.Module,
@@ -231,13 +197,52 @@ def save_weights(
 def load_weights(
     model:nn.Module,
     file:str|Path,   # written by `save_weights`
+    whole:bool=True, # False: what has another shape in the file stays as it is, as the last layer for other classes
 )->nn.Module:        # the same model
     "Read what `save_weights` wrote for a model of the same shape"
-    try: model.load_state_dict(load_file(file))
+    try:
+        state = load_file(file)
+        if not whole: state |= {k:v for k,v in model.state_dict().items() if k in state and v.shape != state[k].shape}
+        model.load_state_dict(state)
     except FileNotFoundError: raise FileNotFoundError(f"no weights at '{file}'; name a file that `save_weights` wrote") from None
     except SafetensorError as e: raise ValueError(f"'{file}' is no whole safetensors file ({str(e).splitlines()[0]}); train anew, or copy it again") from e
     except RuntimeError as e: raise ValueError(f"the weights in '{file}' do not fit {type(model).__name__} ({str(e).splitlines()[0]}); create the model with the arguments it was trained with") from e
     return model
+
+# %% ../nbs/04_models.ipynb #33d52b76
+class ModelList(list):
+    "Names of models; shown, a table of what they are"
+    def frame(self):
+        rows = [(name, t.total, receptive_field(m), t.macs, _accuracy(name)) for name in self for m in [create_model(name)] for t in [layer_table(m)]]
+        return pd.DataFrame(rows, columns=['model','parameters','receptive field','MACs','weights'])
+    def __repr__(self): return self.frame().to_string(index=False, formatters={'parameters':'{:,}'.format, 'MACs':'{:,}'.format})
+    def _repr_html_(self): return self.frame().style.format({'parameters':'{:,}', 'MACs':'{:,}'}).hide(axis='index').to_html()
+
+def list_models()->ModelList:
+    "Names that `create_model` knows; shown, with parameters, receptive field in pixels, multiply-accumulates for one image, and what the weights of the package reach on CIFAR-10's test images"
+    return ModelList(models)
+
+def list_pretrained()->list:
+    "Names of the models whose weights come with the package"
+    return [name for name in models if (files('cifar9')/'weights'/name/'model.safetensors').is_file()]
+
+def _accuracy(name): return f"{json.loads((_weights_of(name)/'metrics.json').read_text())['accuracy']:.2%}" if name in list_pretrained() else ''
+
+def _weights_of(name):
+    if name not in list_pretrained(): raise ValueError(f"no weights of '{name}' come with this version, only of {', '.join(list_pretrained()) or 'none'}; train it with `cifar9 train --model {name}`, then read its run folder")
+    return Path(str(files('cifar9')/'weights'/name))
+
+def create_model(
+    name:str,              # one of `list_models()`
+    pretrained:bool=False, # with the weights that come with the package; for another `n_out` than their ten, all but the last layer's
+    **kwargs,              # of the model function
+)->nn.Module:              # pretrained, in evaluation mode
+    "A network by name"
+    if name not in models:
+        near = difflib.get_close_matches(name, models, 1)
+        raise ValueError(f"unknown model '{name}'; " + (f"did you mean {near[0]}? " if near else '') + f"known: {', '.join(models)}")
+    if not pretrained: return models[name](**kwargs)
+    return load_weights(models[name](**kwargs), _weights_of(name)/'model.safetensors', kwargs.get('n_out', 10) == 10).eval()
 
 # %% ../nbs/04_models.ipynb #54aa3c7c
 def save_model(
