@@ -15,7 +15,7 @@ def _code(cell):
     source = '\n'.join(l for l in lines if not l.startswith('#|')).strip()
     parts = [] if 'echo:' in flags or not source else [f'``` python\n{source}\n```']
     for out in cell.get('outputs', []):
-        if markdown := out.get('data', {}).get('text/markdown'):
+        if (markdown := out.get('data', {}).get('text/markdown')) and 'text/html' not in out['data']: # a progress bar has both
             parts.append(''.join(markdown))
             continue
         text = out.get('text') or out.get('data', {}).get('text/plain') or ''

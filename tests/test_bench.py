@@ -12,7 +12,7 @@ short = { # script: arguments that make it quick
     'startup.py': '--rounds 1',
     'train_step.py': '--steps 1 --rounds 1 --only first',
 }
-with_runs = {'time_to_accuracy.py', 'what_helps.py', 'pictures.py', 'turns.py'} # train on CIFAR-10, draw what they trained, or are imported
+with_runs = {'time_to_accuracy.py', 'what_helps.py', 'card.py', 'pictures.py', 'turns.py'} # train on CIFAR-10, draw or publish what they trained, or are imported
 
 
 def test_no_script_is_forgotten(): assert {f.name for f in bench.glob('*.py')} == set(short) | with_runs
