@@ -2,7 +2,7 @@
 
     python bench/what_helps.py [--recipe fast|strong] [--seeds 1 2] [--epochs 2] [--only WORDS]
 
-Every run trains on 45,000 training images of CIFAR-10 and is measured on the other 5,000; the test images are never looked at. A line is added to `bench/what_helps.csv` after each run, and what stands there already is not run again.
+Every run trains on 45,000 training images of CIFAR-10 and is measured on the other 5,000; the test images are never looked at. A line is added to `cifar9/weights/what_helps.csv` after each run, and what stands there already is not run again.
 Printed is the mean over the seeds and the difference to the recipe, with its standard error over the pairs of runs of one seed. Seconds are not compared here: runs may have had the machine to themselves or not."""
 import argparse, csv, math, statistics
 from collections import OrderedDict
@@ -25,7 +25,7 @@ from fasttransform import Transform
 from torch import nn
 from turns import table, where
 
-file = Path(__file__).with_name('what_helps.csv')
+file = Path(__file__).parents[1]/'cifar9'/'weights'/'what_helps.csv'
 
 
 class Average(Callback):
