@@ -209,6 +209,6 @@ if __name__ == '__main__':
         if not pairs: continue
         gains = [100*(a-b) for a,b in pairs]
         error = f' ± {statistics.stdev(gains)/math.sqrt(len(gains)):.2f}' if len(gains) > 1 and what != 'the recipe' else ''
-        rows.append([what, len(pairs), f'{100*statistics.mean(a for a,_ in pairs):.2f}', '' if what == 'the recipe' else f'{statistics.mean(gains):+.2f}{error}'])
+        rows.append([what, str(len(pairs)), f'{100*statistics.mean(a for a,_ in pairs):.2f}', '' if what == 'the recipe' else f'{statistics.mean(gains):+.2f}{error}'])
     print(f'{where()}; recipe {args.recipe}, {args.epochs} epochs of 45,000 images, accuracy of 5,000 others\n')
     table(['','seeds','accuracy, %','difference'], rows)
