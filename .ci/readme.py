@@ -1,8 +1,8 @@
 """Write README.md from nbs/index.ipynb, without Quarto; with --check, only say whether it is in step.
 
 A cell with `#| hide` is left out, `#| echo: false` leaves out its source. Markdown outputs and text outputs follow the source; pictures are files
-in images/, whose paths are made relative to the top."""
-import json, sys
+in images/; their paths, and those of notebooks, are made relative to the top."""
+import json, re, sys
 from pathlib import Path
 
 root = Path(__file__).resolve().parents[1]
@@ -28,6 +28,7 @@ def readme():
     cells = json.loads((root/'nbs'/'index.ipynb').read_text(encoding='utf-8'))['cells']
     parts = [''.join(c['source']) if c['cell_type'] == 'markdown' else _code(c) for c in cells]
     text = '\n\n'.join(p.strip('\n') for p in parts if p.strip()).replace('](../', '](')
+    text = re.sub(r'\]\((?=[\w/]+\.ipynb\))', '](nbs/', text)
     return '<!-- written by .ci/readme.py from nbs/index.ipynb; edit that -->\n\n' + text + '\n'
 
 
