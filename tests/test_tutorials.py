@@ -1,7 +1,7 @@
 """Every tutorial runs top to bottom where a reader opens it: alone in a folder, with the installed package and nothing else of the project.
 
 `pytest -m tutorial --durations=0` runs them and prints their seconds."""
-import importlib.metadata, json, os, re, sys, sysconfig, time
+import importlib.metadata, json, re, sys, sysconfig, time
 from pathlib import Path
 
 import pytest
@@ -39,22 +39,19 @@ def errors_in_widgets(nb):
 
 @pytest.mark.tutorial
 @each
-def test_it_runs_in_a_foreign_folder(path, tmp_path):
+def test_it_runs_in_a_foreign_folder(path, tmp_path, monkeypatch):
     nbformat,nbclient = pytest.importorskip('nbformat'),pytest.importorskip('nbclient')
-    from jupyter_client.kernelspec import KernelSpecManager
-    from jupyter_client.manager import AsyncKernelManager
     pytest.importorskip('ipykernel')
     assert not [p for p in tmp_path.parents if (p/'settings.ini').exists()]
-    spec,home = tmp_path/'kernels'/'this',tmp_path/'home'
-    for folder in (spec, home, tmp_path/'alone'): folder.mkdir(parents=True)
+    spec,alone = tmp_path/'jupyter'/'kernels'/'this',tmp_path/'alone'
+    for folder in (spec, alone): folder.mkdir(parents=True)
     (spec/'kernel.json').write_text(json.dumps(dict(argv=[sys.executable, '-m', 'ipykernel_launcher', '-f', '{connection_file}'], display_name='this interpreter', language='python')))
+    for name,folder in dict(JUPYTER_PATH='jupyter', JUPYTER_RUNTIME_DIR='runtime', IPYTHONDIR='ipython').items(): monkeypatch.setenv(name, str(tmp_path/folder)) # nothing in the user's home
     nb = nbformat.reads(path.read_text(encoding='utf-8'), 4)
     nb.cells = [c for c in nb.cells if c.cell_type == 'code' and not left_out(c.source)]
     nb.cells.append(nbformat.v4.new_code_cell('import cifar9; cifar9.__file__'))
     until = time.monotonic() + limit
-    client = nbclient.NotebookClient(nb, km=AsyncKernelManager(kernel_name='this', kernel_spec_manager=KernelSpecManager(kernel_dirs=[str(tmp_path/'kernels')], ensure_native_kernel=False)),
-                                     timeout_func=lambda cell: max(1, int(until-time.monotonic())), resources={'metadata': {'path': str(tmp_path/'alone')}})
-    client.execute(env=os.environ | dict(IPYTHONDIR=str(home/'ipython'), JUPYTER_RUNTIME_DIR=str(home/'runtime')))
+    nbclient.NotebookClient(nb, kernel_name='this', timeout_func=lambda cell: max(1, int(until-time.monotonic())), resources={'metadata': {'path': str(alone)}}).execute()
     assert errors_in_widgets(nb) == []
     package = Path(nb.cells[-1].outputs[0]['data']['text/plain'].strip("'"))
     editable = json.loads(importlib.metadata.distribution('cifar9').read_text('direct_url.json') or '{}').get('dir_info', {}).get('editable', False)
