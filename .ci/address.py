@@ -2,8 +2,9 @@
 
 python .ci/address.py             write it: Colab badges, install cells of the tutorials, README.md, CITATION.cff, cifar9/_modidx.py
 python .ci/address.py --check     only say which files are not in step; exit 1 if there are any
-python .ci/address.py USER/REPO   move: first settings.ini, and every file that names the old address, then as above
+python .ci/address.py USER/REPO   move: first settings.ini, then as above
 
+After a move every text file that names the old address, as cifar9/_modidx.py remembers it until nbdev_export, gets the new one.
 A tutorial that has no badge or no install cell gets one. What is rewritten stays byte for byte as nbdev_clean leaves it."""
 import json, re, subprocess, sys
 from configparser import ConfigParser
@@ -50,8 +51,19 @@ def tutorial(text, name, cfg):
     return json.dumps(nb, sort_keys=True, indent=1, ensure_ascii=False)+'\n' # as nbdev writes
 
 
-def in_step(path, text, cfg):
+def moved(cfg):
+    "What named the address when cifar9/_modidx.py was written, and what names it now; nothing where it is the same"
+    index = (root/'cifar9'/'_modidx.py').read_text(encoding='utf-8')
+    old = {key: re.search(rf"'{key}': '([^']*)'", index)[1] for key in ('git_url','doc_host','doc_baseurl')}
+    bare = lambda url: url.removeprefix('https://')
+    slug = '/'.join(old['git_url'].split('/')[-2:])
+    pairs = [(bare(old['git_url']), bare(cfg['git_url'])), (f'github/{slug}', f"github/{cfg['user']}/{cfg['repo']}"), (bare(old['doc_host']+old['doc_baseurl']), bare(cfg['doc_host']+cfg['doc_baseurl']))]
+    return [(re.escape(was)+r'(?![\w-])', now) for was,now in pairs if was != now]
+
+
+def in_step(path, text, cfg, named):
     "What the file should hold"
+    for was,now in named: text = re.sub(was, now, text)
     if path.match('nbs/tutorials/*.ipynb'): text = tutorial(text, path.name, cfg)
     for names,rules in derived.items():
         if any(path.match(n) for n in names.split()):
@@ -60,7 +72,7 @@ def in_step(path, text, cfg):
 
 
 def move(address):
-    "Write a new address into settings.ini, and in place of the old one in all files"
+    "Write a new address into settings.ini"
     if not re.fullmatch(own, address): sys.exit(f"'{address}' is no address; give USER/REPO")
     old,(user,repo) = settings(),address.split('/')
     new = dict(user=user, repo=repo, git_url=f'https://github.com/{address}', doc_host=f'https://{user.lower()}.github.io', doc_baseurl=f'/{repo}')
@@ -68,19 +80,14 @@ def move(address):
     ini = root/'settings.ini'
     text = ini.read_text(encoding='utf-8')
     for key,value in new.items(): text = re.sub(rf'(?m)^({key} = ).*', rf'\g<1>{value}', text)
-    site = re.escape(old['doc_host'].removeprefix('https://') + old['doc_baseurl'])
-    named = [(r'(github(?:\.com)?/)'+re.escape(f"{old['user']}/{old['repo']}")+r'(?![\w-])', rf'\g<1>{address}'), (site+r'(?![\w-])', new['doc_host'].removeprefix('https://') + new['doc_baseurl'])]
     ini.write_text(text, encoding='utf-8')
-    for path,text in files():
-        moved = text
-        for pattern,to in named: moved = re.sub(pattern, to, moved)
-        if moved != text: path.write_bytes(moved.encode())
 
 
 def main(args):
     if args and args != ['--check']: move(args[0])
     cfg = settings()
-    wrong = [(path,wanted) for path,text in files() if (wanted := in_step(path, text, cfg)) != text]
+    named = moved(cfg)
+    wrong = [(path,wanted) for path,text in files() if (wanted := in_step(path, text, cfg, named)) != text]
     for path,wanted in wrong:
         print(path.relative_to(root).as_posix())
         if args != ['--check']: path.write_bytes(wanted.encode())
