@@ -1,6 +1,6 @@
 """Puts a finished run into the package, as the weights of its model, with a model card.
 
-    python bench/card.py RUN
+    python bench/card.py RUN [--differs WORDS]
 
 `cifar9/weights/MODEL` becomes a copy of the run folder, where `create_model(MODEL, pretrained=True)` and `cifar9 evaluate MODEL` find it; the test images are measured as often as the card needs it (per class, calibration, with flips), and all
 a reader should know is written to README.md there. Weights that are there already are replaced at the end, when all is measured, and only by better ones; the record of their training stays in `earlier`."""
@@ -43,8 +43,8 @@ def measured(run, data):
 
 def earlier(folder):
     "One sentence about the runs whose weights were replaced"
-    runs = [(json.loads((f/'metrics.json').read_text())['accuracy'], command(json.loads((f/'config.json').read_text()))) for f in sorted(folder.glob('earlier/*'))]
-    return ''.join(f"\n\nWeights of an earlier run, `{words}`, had {accuracy:.2%}; the test images were looked at then, too." for accuracy,words in runs)
+    runs = [(json.loads((f/'metrics.json').read_text()), command(json.loads((f/'config.json').read_text()))) for f in sorted(folder.glob('earlier/*'))]
+    return ''.join(f"\n\nWeights of an earlier run, `{words}`{m['differs'] and ' '+m['differs']}, had {m['accuracy']:.2%}; the test images were looked at then, too." for m,words in runs)
 
 
 def card(run, told, rows, folder):
@@ -110,6 +110,7 @@ It knows ten words. Whatever it is shown, it answers with one of them, and a hig
 if __name__ == '__main__':
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('run', type=Path, help='folder of a finished run on CIFAR-10')
+    p.add_argument('--differs', default='', help='what was different in the network whose weights are replaced, as words for its card')
     args = p.parse_args()
     run,data = read_run(args.run), load_cifar10()
     if run.metrics is None: p.error(f"the run in '{args.run}' is not done; go on with it by cifar9 train --resume {args.run}")
@@ -123,7 +124,8 @@ if __name__ == '__main__':
         if there.exists():
             if (there/'earlier').exists(): shutil.copytree(there/'earlier', new/'earlier')
             (record := new/'earlier'/str(1 + len(list(there.glob('earlier/*'))))).mkdir(parents=True)
-            for name in ('config.json', 'history.csv', 'metrics.json'): shutil.copy(there/name, record/name)
+            for name in ('config.json', 'history.csv'): shutil.copy(there/name, record/name)
+            (record/'metrics.json').write_text(json.dumps(json.loads((there/'metrics.json').read_text()) | dict(differs=args.differs), indent=1)+'\n')
         (new/'README.md').write_text(card(run, told, rows, new))
         (new/'metrics.json').write_text(json.dumps(run.metrics | {k:told[k] for k in ('flips','ece','per_class','sure','right_when_sure','probability_when_wrong')}, indent=1)+'\n')
         for name,draw in (('calibration', lambda: plot_calibration(rows)), ('mistakes', lambda: show_mistakes(run.path, data, 12))):

@@ -104,15 +104,19 @@ def separable_net(widths=(43,86,172), n=3, ks=5, n_out=10, drop=0., act='gelu'):
         o=nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(c, n_out, 1))))
 
 
+relu_net = partial(atrous_net, act='relu') # the recipe `strong` as the search began had it, and lr 0.1
+as_it_was = dict(model=relu_net, lr=.1)
+
+
 def gated(**kwargs):
     "atrous_net with squeeze and excitation after each pair"
-    net = atrous_net(**kwargs)
+    net = relu_net(**kwargs)
     for block in (net.c1,net.c2,net.c3): block.pair = nn.Sequential(block.pair, Gate(block.pair.far[0].out_channels))
     return net
 
 
 def pairs_begin_as_identity(**kwargs):
-    net = atrous_net(**kwargs)
+    net = relu_net(**kwargs)
     for block in (net.c1,net.c2,net.c3): nn.init.zeros_(block.pair.far[1].weight)
     return net
 
@@ -149,27 +153,27 @@ changes = { # recipe: {what: (arguments of the recipe, what else changes the Lea
         'shrinking by dilation, not by stride': (dict(model=dilated_fast_net), None),
     },
     'strong': {
-        'the recipe': ({}, None),
-        'every layer separable, GELU': (dict(model=separable_net), None),
-        'GELU': (dict(model=partial(atrous_net, act='gelu')), None),
-        'SiLU': (dict(model=partial(atrous_net, act='silu')), None),
-        'squeeze and excitation': (dict(model=gated), None),
-        'pairs that begin as identity': (dict(model=pairs_begin_as_identity), None),
-        'fast_net': (dict(model=fast_net), None),
-        'no hole': (dict(hole=0), None),
-        'hole of 16 pixels': (dict(hole=16), None),
-        'shifts of up to 2 pixels': (dict(shift=2), None),
-        'mixup': ({}, lambda learn: learn.add_cb(MixUp(.2)) and None),
-        'cutmix': ({}, lambda learn: learn.add_cb(CutMix(1.)) and None),
-        'no label smoothing': (dict(smoothing=0.), None),
-        'weights averaged over about 200 steps': ({}, lambda learn: learn.add_cb(Average(.995)) and None),
-        'SGD with Nesterov momentum 0.9, lr 0.5': ({}, optimizer(sgd(5e-4), .5)),
-        'lr 0.05': (dict(lr=.05), None),
-        'lr 0.2': (dict(lr=.2), None),
-        'batches of 128, lr 0.07': (dict(bs=128, lr=.07), None),
-        'all phases in every step': (dict(phases=False), None),
-        'dilated_net, not whitened, lr 0.05': (dict(model=dilated_net, whiten=False, lr=.05), None),
-        'dilated_net, not whitened, lr 0.05, skips aligned': (dict(model=aligned_dilated_net, whiten=False, lr=.05), None),
+        'the recipe': (as_it_was, None),
+        'every layer separable, GELU': (as_it_was | dict(model=separable_net), None),
+        'GELU': (as_it_was | dict(model=partial(atrous_net, act='gelu')), None),
+        'SiLU': (as_it_was | dict(model=partial(atrous_net, act='silu')), None),
+        'squeeze and excitation': (as_it_was | dict(model=gated), None),
+        'pairs that begin as identity': (as_it_was | dict(model=pairs_begin_as_identity), None),
+        'fast_net': (as_it_was | dict(model=fast_net), None),
+        'no hole': (as_it_was | dict(hole=0), None),
+        'hole of 16 pixels': (as_it_was | dict(hole=16), None),
+        'shifts of up to 2 pixels': (as_it_was | dict(shift=2), None),
+        'mixup': (as_it_was, lambda learn: learn.add_cb(MixUp(.2)) and None),
+        'cutmix': (as_it_was, lambda learn: learn.add_cb(CutMix(1.)) and None),
+        'no label smoothing': (as_it_was | dict(smoothing=0.), None),
+        'weights averaged over about 200 steps': (as_it_was, lambda learn: learn.add_cb(Average(.995)) and None),
+        'SGD with Nesterov momentum 0.9, lr 0.5': (as_it_was, optimizer(sgd(5e-4), .5)),
+        'lr 0.05': (as_it_was | dict(lr=.05), None),
+        'lr 0.2': (as_it_was | dict(lr=.2), None),
+        'batches of 128, lr 0.07': (as_it_was | dict(bs=128, lr=.07), None),
+        'all phases in every step': (as_it_was | dict(phases=False), None),
+        'dilated_net, not whitened, lr 0.05': (as_it_was | dict(model=dilated_net, whiten=False, lr=.05), None),
+        'dilated_net, not whitened, lr 0.05, skips aligned': (as_it_was | dict(model=aligned_dilated_net, whiten=False, lr=.05), None),
     },
 }
 
