@@ -103,7 +103,7 @@ _pixelwise = (nn.BatchNorm2d, nn.ReLU, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Mish, 
 _merges = ('add','iadd','mul','imul') # functions that take maps pixel by pixel
 
 def _plain_conv(m): return isinstance(m, nn.Conv2d) and m.stride == (1,1) and m.padding_mode == 'zeros' and not isinstance(m.padding, str) and len({*m.padding}) == len({*m.dilation}) == 1
-def _grid(conv): return gcd(conv.dilation[0], conv.padding[0]) if conv.kernel_size != (1,1) else conv.padding[0] # it keeps apart the pixels of every so manieth row and column
+def _grid(conv): return gcd(conv.dilation[0], conv.padding[0]) if conv.kernel_size != (1,1) else conv.padding[0] # n: the pixels of every n-th row and column meet, and no others
 def _gathers(m): return isinstance(m, nn.AdaptiveAvgPool2d) and m.output_size in (1,(1,1))
 
 def _enough(graph, modules):
@@ -117,6 +117,7 @@ def _enough(graph, modules):
     for n in reversed(graph.nodes): enough[n] = gcd(*map(asks, n.users))
     return enough
 
+# %% ../nbs/04_models.ipynb #4bb5cfbe
 class _OnPhase(nn.Module):
     "Every `step`-th pixel of a map of which every `fine`-th is there, or `conv` computed at these"
     def __init__(self, fine, step, conv=None):
@@ -129,6 +130,7 @@ class _OnPhase(nn.Module):
         if top or left: x,p = F.pad(x, (p-left, p, p-top, p)),0 # a negative width cuts off
         return F.conv2d(x, self.conv.weight, self.conv.bias, self.step, p, d, self.conv.groups)
 
+# %% ../nbs/04_models.ipynb #474b51e3
 def one_phase(
     model:nn.Module,        # that torch.fx can trace
 )->torch.fx.GraphModule:    # takes `(N,C,H,W)` and `phase`, two whole numbers from 0 to below its `step`; shares the parameters of `model`
@@ -138,7 +140,7 @@ def one_phase(
     twin = torch.fx.GraphModule(model, graph)
     start = next(n for n in graph.nodes if n.op == 'placeholder')
     with graph.inserting_after(start): phase = graph.placeholder('phase')
-    there = {phase:0} # node: every so manieth pixel of its output is there; 0: no map
+    there = {phase:0} # node: n, every n-th pixel of its output is there; 0: no map
     def put(n, module, x):
         twin.add_submodule(name := f'phase_{n.name}_{x.name}', module)
         return graph.call_module(name, (x, phase))
