@@ -140,7 +140,9 @@ def summary(model: str = _model_argument, as_json: bool = _as_json):
 
 @_command
 def check(model: str = _model_argument, as_json: bool = _as_json):
-    "The brief, rule by rule, of a run folder also its augmentations and its accuracy; exit code 1 if one is not met."
+    """The brief, rule by rule; exit code 1 if one is not met.
+
+    Of a run folder also its augmentations and its accuracy."""
     from cifar9.anatomy import check_brief
     report = check_brief(_model(model), run=model if Path(model, 'config.json').is_file() else None)
     return (_json(dict(passed=report.passed, rules=[vars(r) for r in report])) if as_json else str(report)), int(not report.passed)
