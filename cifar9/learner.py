@@ -292,6 +292,7 @@ class RunRecorder(Callback):
         torch.save(state, part := self.folder/'checkpoint.pt.part')
         os.replace(part, self.folder/'checkpoint.pt')
 
+# %% ../nbs/05_learner.ipynb #0d064ff7
 def _plain(o):
     "The same with Python's numbers and lists for numpy's and fastcore's, so that torch can read it back without unpickling anything"
     if isinstance(o, dict): return {k:_plain(v) for k,v in o.items()}
@@ -371,19 +372,13 @@ def sgd(
     "torch's SGD as an `opt_func`"
     return partial(OptimWrapper, opt=partial(torch.optim.SGD, momentum=mom, nesterov=nesterov, weight_decay=wd))
 
+# %% ../nbs/05_learner.ipynb #d3a5eeff
 def _dls(data, bs, own_tfms, dls_args):
     "`cifar_dls` with a recipe's own augmentation, unless `dls_args` has one"
     dls_args = dls_args or {}
     return cifar_dls(data, bs, **({'tfms':own_tfms(dls_args.get('seed', 42))} | dls_args))
 
-def _first_conv(model): return next(m for m in model.modules() if isinstance(m, nn.Conv2d))
-
-def _first_images(data, dls, n):
-    "The first `n` training images as the network gets them, not augmented: `(n,3,H,W)`"
-    rows = np.sort(dls.train_ds.items)[:n]
-    mean,std = (torch.tensor(s, dtype=torch.float32)[:,None,None] for s in data.stats)
-    return (torch.from_numpy(data.images[rows]).permute(0,3,1,2).float()/255 - mean)/std
-
+# %% ../nbs/05_learner.ipynb #fa4ca970
 def one_cycle(
     data,                   # `ImageArrays`
     model=dilated_net,      # function that takes `drop` and gives the network
@@ -405,6 +400,7 @@ def one_cycle(
     learn = cifar_learner(dls, model(drop=drop), opt_func=sgd(wd, mom), loss_func=CrossEntropyLossFlat(label_smoothing=smoothing), **(learner_args or {}))
     return learn, partial(learn.fit_one_cycle, epochs, lr, pct_start=pct_start, moms=(mom,mom,mom))
 
+# %% ../nbs/05_learner.ipynb #1e5fb507
 def brief(
     data,                   # `ImageArrays`
     model=dilated_net,      # function that takes `drop` and gives the network
@@ -421,6 +417,15 @@ def brief(
     learn = cifar_learner(dls, model(drop=drop), opt_func=sgd(mom=mom, nesterov=False), **(learner_args or {}))
     return learn, partial(learn.fit, epochs, lr)
 
+# %% ../nbs/05_learner.ipynb #7d4cecae
+def _first_conv(model): return next(m for m in model.modules() if isinstance(m, nn.Conv2d))
+
+def _first_images(data, dls, n):
+    "The first `n` training images as the network gets them, not augmented: `(n,3,H,W)`"
+    rows = np.sort(dls.train_ds.items)[:n]
+    mean,std = (torch.tensor(s, dtype=torch.float32)[:,None,None] for s in data.stats)
+    return (torch.from_numpy(data.images[rows]).permute(0,3,1,2).float()/255 - mean)/std
+
 def _muon_cycle(data, model, epochs, lr, lr_rest, bs, wd, mom, pct_start, smoothing, drop, whiten, tfms, cbs, dls_args, learner_args):
     "One cycle of Muon, which `fast` and `strong` give their numbers"
     dls = _dls(data, bs, tfms, dls_args)
@@ -429,6 +434,7 @@ def _muon_cycle(data, model, epochs, lr, lr_rest, bs, wd, mom, pct_start, smooth
     learn = cifar_learner(dls, net, opt_func=muon(wd, mom), splitter=kernels_last, loss_func=CrossEntropyLossFlat(label_smoothing=smoothing), cbs=cbs, **(learner_args or {}))
     return learn, partial(learn.fit_one_cycle, epochs, np.array([lr_rest, lr]), pct_start=pct_start, moms=(mom,mom,mom))
 
+# %% ../nbs/05_learner.ipynb #f80e6aee
 def fast(
     data,                   # `ImageArrays`
     model=fast_net,         # function that takes `drop` and gives the network
@@ -452,6 +458,7 @@ def fast(
     tfms = lambda seed: flip_shift_tfms(shift, data.images.shape[1], seed=seed)
     return _muon_cycle(data, model, epochs, lr, lr_rest, bs, wd, mom, pct_start, smoothing, drop, whiten, tfms, None, dls_args, learner_args)
 
+# %% ../nbs/05_learner.ipynb #11b8fd0b
 def strong(
     data,                   # `ImageArrays`
     model=atrous_net,       # function that takes `drop` and gives the network
@@ -477,6 +484,7 @@ def strong(
     tfms = lambda seed: flip_shift_tfms(shift, data.images.shape[1], seed=seed, hole=hole, fill=(255*data.stats[0]).round().tolist())
     return _muon_cycle(data, model, epochs, lr, lr_rest, bs, wd, mom, pct_start, smoothing, drop, whiten, tfms, OnePhase() if phases else None, dls_args, learner_args)
 
+# %% ../nbs/05_learner.ipynb #8d30f29f
 recipes = dict(one_cycle=one_cycle, brief=brief, fast=fast, strong=strong) # name: function
 
 # %% ../nbs/05_learner.ipynb #f3075aa7
