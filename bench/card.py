@@ -3,7 +3,7 @@
     python bench/card.py RUN [--differs WORDS]
 
 `cifar9/weights/MODEL` becomes a copy of the run folder, where `create_model(MODEL, pretrained=True)` and `cifar9 evaluate MODEL` find it; the test images are measured as often as the card needs it (per class, calibration, with flips), and all
-a reader should know is written to README.md there. Weights that are there already are replaced at the end, when all is measured, and only by better ones; the record of their training stays in `earlier`."""
+a reader should know is written to README.md there. Weights that are there already are replaced at the end, when all is measured, and only by better ones; the record of their training stays in `tried`."""
 import argparse, inspect, json, shlex, shutil, tempfile
 from pathlib import Path
 
@@ -41,10 +41,10 @@ def measured(run, data):
         sure=round(float((rows.probability > .9).mean()), 4), right_when_sure=round(float(right[rows.probability > .9].mean()), 4), probability_when_wrong=round(float(rows.probability[~right].mean()), 4)), rows
 
 
-def earlier(folder):
-    "One sentence about the runs whose weights were replaced"
-    runs = [(json.loads((f/'metrics.json').read_text()), command(json.loads((f/'config.json').read_text()))) for f in sorted(folder.glob('earlier/*'))]
-    return ''.join(f"\n\nWeights of an earlier run, `{words}`{m['differs'] and ' '+m['differs']}, had {m['accuracy']:.2%}; the test images were looked at then, too." for m,words in runs)
+def tried(folder):
+    "A sentence about each other run for these weights"
+    runs = [(json.loads((f/'metrics.json').read_text()), command(json.loads((f/'config.json').read_text()))) for f in sorted(folder.glob('tried/*'))]
+    return ''.join(f"\n\nAnother run, `{words}` {m['differs']}".rstrip() + f", had {m['accuracy']:.2%}; the test images were looked at then, too." for m,words in runs)
 
 
 def card(run, told, rows, folder):
@@ -88,7 +88,7 @@ Expected calibration error (15 bins): {told['ece']:.1%}. Of {told['sure']:.1%} o
 ```
 
 Recipe `{config['recipe']}`, {len(history)} epochs of {seen}, seed {config['seed']}; augmentation: {augmentation(config)}. {run.metrics['training_seconds']/3600:.1f} hours on {machine['cores']} cores of an {machine['cpu']}, beside other work, in {config['precision']}; at most {run.metrics['peak_memory_gb']} GB of memory;
-torch {versions['torch']}, fastai {versions['fastai']}, albumentations {versions['albumentations']}. Every number is in `config.json`, every epoch in `history.csv`; at the end the augmented training images were {history.train_accuracy.iloc[-1]:.1%} right. No other images, labels or weights were used. The test images were looked at when the training was over.{earlier(folder)}
+torch {versions['torch']}, fastai {versions['fastai']}, albumentations {versions['albumentations']}. Every number is in `config.json`, every epoch in `history.csv`; at the end the augmented training images were {history.train_accuracy.iloc[-1]:.1%} right. No other images, labels or weights were used. The test images were looked at when the training was over.{tried(folder)}
 
 ![The training, epoch by epoch](curves.png)
 
@@ -122,8 +122,8 @@ if __name__ == '__main__':
     with tempfile.TemporaryDirectory(dir=home) as part:
         new = Path(shutil.copytree(args.run, Path(part)/'new', ignore=shutil.ignore_patterns('checkpoint.pt*', 'wall_clock.csv')))
         if there.exists():
-            if (there/'earlier').exists(): shutil.copytree(there/'earlier', new/'earlier')
-            (record := new/'earlier'/str(1 + len(list(there.glob('earlier/*'))))).mkdir(parents=True)
+            if (there/'tried').exists(): shutil.copytree(there/'tried', new/'tried')
+            (record := new/'tried'/str(1 + len(list(there.glob('tried/*'))))).mkdir(parents=True)
             for name in ('config.json', 'history.csv'): shutil.copy(there/name, record/name)
             (record/'metrics.json').write_text(json.dumps(json.loads((there/'metrics.json').read_text()) | dict(differs=args.differs), indent=1)+'\n')
         (new/'README.md').write_text(card(run, told, rows, new))

@@ -28,7 +28,7 @@ def test_small_and_whole(name):
     card = (folder/'README.md').read_text()
     assert f"**{told(name)['accuracy']:.2%} of the 10,000 test images" in card and f"{told(name)['correct']:,} right" in card
     for picture in ('calibration','curves','mistakes'): assert f'({picture}.png)' in card and (folder/f'{picture}.png').is_file()
-    assert {f.name for f in folder.iterdir()} - {'earlier'} == {'README.md','config.json','history.csv','metrics.json','model.safetensors','calibration.png','curves.png','mistakes.png'}
+    assert {f.name for f in folder.iterdir()} - {'tried'} == {'README.md','config.json','history.csv','metrics.json','model.safetensors','calibration.png','curves.png','mistakes.png'}
     x = torch.randn(4, 3, 32, 32)
     with torch.no_grad(): assert torch.equal(model(x), load_model(folder)(x)) and torch.equal(model(x), load_model(name)(x))
 
