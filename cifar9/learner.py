@@ -378,6 +378,12 @@ def _dls(data, bs, own_tfms, dls_args):
     dls_args = dls_args or {}
     return cifar_dls(data, bs, **({'tfms':own_tfms(dls_args.get('seed', 42))} | dls_args))
 
+def _augmentation(data, brief_aug, shift, hole=0):
+    "A function of the seed that makes the three transforms of the brief, or flips, shifts and a hole"
+    mean = data.stats[0]
+    if brief_aug: return lambda seed: brief_tfms(tuple(mean), seed=seed)
+    return lambda seed: flip_shift_tfms(shift, data.images.shape[1], seed=seed, hole=hole, fill=(255*mean).round().tolist())
+
 # %% ../nbs/05_learner.ipynb #fa4ca970
 def one_cycle(
     data,                   # `ImageArrays`
@@ -390,14 +396,16 @@ def one_cycle(
     pct_start:float=.25,    # part of the run in which the learning rate rises
     smoothing:float=.1,     # label smoothing
     drop:float=0.,          # dropout of the model
-    shift:int=2,            # augmentation: flips, and shifts of up to so many pixels
+    shift:int=2,            # augmentation: flips, and shifts of up to so many pixels,
+    brief_aug:bool=False,   # or the three transforms of the brief, `brief_tfms`
+    phases:bool=False,      # train on one phase at a time, `OnePhase`, where the network has several
     dls_args:dict=None,     # further arguments of `cifar_dls`
     learner_args:dict=None, # further arguments of `cifar_learner`
 ):
     """One cycle of SGD with Nesterov momentum, light augmentation and no dropout: for runs of 5 to 30 epochs.
     `dilated_net` on CIFAR-10, 12 epochs: 83.72 % of the test images, n = 1 (`images/first_run`: 2 Xeon cores, bfloat16, torch 2.15, 26.7 minutes)"""
-    dls = _dls(data, bs, lambda seed: flip_shift_tfms(shift, data.images.shape[1], seed=seed), dls_args)
-    learn = cifar_learner(dls, model(drop=drop), opt_func=sgd(wd, mom), loss_func=CrossEntropyLossFlat(label_smoothing=smoothing), **(learner_args or {}))
+    dls = _dls(data, bs, _augmentation(data, brief_aug, shift), dls_args)
+    learn = cifar_learner(dls, model(drop=drop), opt_func=sgd(wd, mom), loss_func=CrossEntropyLossFlat(label_smoothing=smoothing), cbs=OnePhase() if phases else None, **(learner_args or {}))
     return learn, partial(learn.fit_one_cycle, epochs, lr, pct_start=pct_start, moms=(mom,mom,mom))
 
 # %% ../nbs/05_learner.ipynb #1e5fb507
@@ -472,7 +480,8 @@ def strong(
     smoothing:float=.1,     # label smoothing
     drop:float=0.,          # dropout of the model
     shift:int=4,            # augmentation: flips, shifts of up to so many pixels,
-    hole:int=8,             # and a hole of so many pixels a side
+    hole:int=8,             # and a hole of so many pixels a side,
+    brief_aug:bool=False,   # or the three transforms of the brief, `brief_tfms`
     whiten:bool=True,       # `whiten_` the first convolution and freeze it
     phases:bool=True,       # train on one phase at a time, `OnePhase`, where the network has several
     dls_args:dict=None,     # further arguments of `cifar_dls`
@@ -481,7 +490,7 @@ def strong(
     """One long cycle of Muon with more augmentation, at the price of a strided network: for the best weights.
     `atrous_net` on CIFAR-10: 91.66 % of the test images after 60 epochs, n = 1;
     `dilated_net`, 40 epochs, lr 0.05, not whitened: 88.13 %, n = 1 (`cifar9/weights`: 2 Xeon cores, float32, torch 2.15)"""
-    tfms = lambda seed: flip_shift_tfms(shift, data.images.shape[1], seed=seed, hole=hole, fill=(255*data.stats[0]).round().tolist())
+    tfms = _augmentation(data, brief_aug, shift, hole)
     return _muon_cycle(data, model, epochs, lr, lr_rest, bs, wd, mom, pct_start, smoothing, drop, whiten, tfms, OnePhase() if phases else None, dls_args, learner_args)
 
 # %% ../nbs/05_learner.ipynb #8d30f29f

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['models', 'register_model', 'DilatedNet', 'dilated_net', 'strided_net', 'FourBlocks', 'fast_net', 'one_phase',
-           'atrous_net', 'save_weights', 'load_weights', 'ModelList', 'list_models', 'list_pretrained', 'create_model',
-           'save_model', 'load_model']
+           'atrous_net', 'blueprint_net', 'save_weights', 'load_weights', 'ModelList', 'list_models', 'list_pretrained',
+           'create_model', 'save_model', 'load_model']
 
 # %% ../nbs/04_models.ipynb #06885ed4
 import difflib, inspect, json, os
@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 from .anatomy import layer_table, receptive_field
-from .blocks import DilatedBlock, OutputBlock, ResidualPair, acts, conv_unit, depthwise_separable_conv, dilated_transition, finish, strided_transition
+from .blocks import BlueprintBlock, DilatedBlock, OutputBlock, ResidualPair, acts, blueprint_unit, conv_unit, depthwise_separable_conv, dilated_transition, finish, strided_transition
 
 # %% ../nbs/04_models.ipynb #4ac89daa
 models = {} # name: function
@@ -128,7 +128,9 @@ class _OnPhase(nn.Module):
         if self.conv is None: return x[..., top::self.step, left::self.step]
         d,p = (o[0]//self.fine if self.conv.kernel_size != (1,1) else o[0] for o in (self.conv.dilation, self.conv.padding))
         if top or left: x,p = F.pad(x, (p-left, p, p-top, p)),0 # a negative width cuts off
-        return F.conv2d(x, self.conv.weight, self.conv.bias, self.step, p, d, self.conv.groups)
+        strided = partial(F.conv2d, x, self.conv.weight, self.conv.bias, padding=p, dilation=d, groups=self.conv.groups)
+        if self.conv.groups == 1: return strided(stride=self.step)
+        return strided(stride=1)[..., ::self.step, ::self.step] # the gradient of a strided depthwise convolution takes ten times as long on a CPU
 
 # %% ../nbs/04_models.ipynb #474b51e3
 def one_phase(
@@ -185,6 +187,27 @@ def atrous_net(
         c3=nn.Sequential(OrderedDict(pair=ResidualPair(60, (4,4), **kw), shrink=separable(60, 112, pad=False))),                  # 112,16,16
         c4=separable(112, 112),                                                                                                   # 112,16,16
         o=nn.Sequential(OrderedDict(pool=nn.AdaptiveAvgPool2d(1), classify=nn.Conv2d(112, n_out, 1)))))                           # n_out,1,1
+
+# %% ../nbs/04_models.ipynb #b1ue0006
+@register_model
+def blueprint_net(
+    n_out:int=10,    # classes
+    drop:float=0.,   # dropout after each norm's activation; 0 leaves the modules out
+    norm:str='bn',   # 'bn', 'ln' or 'gn'
+    act:str='relu',  # name in `cifar9.blocks.acts`
+    widths:tuple=(32,64,96,128), # channels of the four blocks
+    depths:tuple=(1,3,3,2),      # residual blocks in each of the four
+)->nn.Module:        # normalised `(N,3,32,32)` to scores `(N,n_out)`
+    "A deep residual trunk of blueprint convolutions: 190,218 parameters, nothing strided, nothing pooled but the last map"
+    kw,(a,b,c,d) = dict(drop=drop, norm=norm, act=act), widths
+    def trunk(nf, n, dilation): return nn.Sequential(*[BlueprintBlock(nf, dilation, **kw) for _ in range(n)])
+    def shrink(ni, nf): return blueprint_unit(ni, nf, dilation=2, pad=False, **kw)
+    return FourBlocks(OrderedDict(
+        c1=nn.Sequential(OrderedDict(stem=nn.Conv2d(3, a, 3, padding=1, bias=False), trunk=trunk(a, depths[0], 1), shrink=shrink(a, b))), # b,28,28
+        c2=nn.Sequential(OrderedDict(trunk=trunk(b, depths[1], 2), shrink=shrink(b, c))),                     # c,24,24
+        c3=nn.Sequential(OrderedDict(trunk=trunk(c, depths[2], 2), shrink=shrink(c, d))),                     # d,20,20
+        c4=nn.Sequential(OrderedDict([('trunk', trunk(d, depths[3], 4)), *finish(d, **kw)])),                 # d,20,20
+        o=nn.Sequential(OrderedDict(pool=nn.AdaptiveAvgPool2d(1), classify=nn.Conv2d(d, n_out, 1)))))         # n_out,1,1
 
 # %% ../nbs/04_models.ipynb #001f0bfb
 def save_weights(
