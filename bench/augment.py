@@ -8,8 +8,8 @@ import argparse, statistics, tempfile, time
 from pathlib import Path
 
 from cifar9.augment import AlbumentationsTransform, brief_tfms
-from cifar9.data import make_shapes10
-from cifar9.learner import machine, versions
+from cifar9.datasets import make_shapes10
+from cifar9.runs import machine, versions
 
 import albumentations as A, numpy as np, torch
 from fastai.data.block import CategoryBlock, DataBlock

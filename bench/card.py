@@ -9,10 +9,13 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-from cifar9.anatomy import layer_table, receptive_field
-from cifar9.data import load_cifar10
+from cifar9.receptive_field import receptive_field
+
+from cifar9.summary import layer_table
+from cifar9.cifar10 import load_cifar10
 from cifar9.interp import calibration, per_class, plot_calibration, predictions, show_mistakes
-from cifar9.learner import evaluate, read_run, recipes
+from cifar9.recipes import recipes
+from cifar9.runs import evaluate, read_run
 from cifar9.models import load_model, models
 
 home = Path(__file__).parents[1]/'cifar9'/'weights'

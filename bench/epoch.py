@@ -9,8 +9,10 @@ from functools import partial
 
 import numpy as np
 
-from cifar9.data import ImageArrays, cifar10_classes
-from cifar9.learner import recipes
+from cifar9.datasets import ImageArrays
+
+from cifar9.cifar10 import cifar10_classes
+from cifar9.recipes import recipes
 from cifar9.models import create_model
 from fastai.callback.progress import ProgressCallback
 from turns import bare_steps, median, table, take_turns, where

@@ -15,8 +15,12 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from cifar9.augment import brief_tfms, flip_shift_tfms
-from cifar9.data import cifar_dls, load_data, make_shapes10
-from cifar9.learner import cifar_learner, muon, kernels_last, train
+from cifar9.datasets import make_shapes10
+from cifar9.cifar10 import load_data
+from cifar9.loaders import cifar_dls
+from cifar9.learner import cifar_learner
+from cifar9.recipes import muon, kernels_last
+from cifar9.runs import train
 from cifar9.models import create_model
 from fastai.callback.core import Callback, CancelValidException
 from fastai.callback.progress import ProgressCallback
@@ -24,7 +28,7 @@ from fastai.losses import CrossEntropyLossFlat
 from turns import table, where
 
 
-def finish(device):
+def norm_act_drop(device):
     if device.type == 'cuda': torch.cuda.synchronize()
 
 
@@ -45,9 +49,9 @@ class NoValidation(Callback):
 
 def waiting(loader, device):
     "Seconds of one pass that gives every batch to the device and does nothing with it"
-    finish(device)
+    norm_act_drop(device)
     began = time.perf_counter()
-    for batch in loader: batch[0].to(device), batch[1].to(device); finish(device)
+    for batch in loader: batch[0].to(device), batch[1].to(device); norm_act_drop(device)
     return time.perf_counter()-began
 
 
@@ -98,10 +102,10 @@ if __name__ == '__main__':
         times = {name: [] for name in made}
         for _ in range(args.rounds):
             for name,(epoch,_) in made.items():
-                finish(device)
+                norm_act_drop(device)
                 began = time.perf_counter()
                 epoch()
-                finish(device)
+                norm_act_drop(device)
                 times[name].append(time.perf_counter()-began)
         seconds = {name: float(np.median(ts)) for name,ts in times.items()}
         rows += [[f'`{model}`, {name}', f'{t:.2f}', f"{seconds['plain loop']/t:.1f}", f'{min(1, waiting(made[name][1], device)/t):.0%}'] for name,t in seconds.items()]

@@ -6,7 +6,7 @@ Every figure is the wall clock of a process of its own, begun and ended, the var
 import argparse, statistics, subprocess, sys, time
 from pathlib import Path
 
-from cifar9.data import find_cifar10
+from cifar9.cifar10 import find_cifar10
 from turns import table, where
 
 load = 'from cifar9.data import load_data, cifar_dls; data = load_data({!r})'

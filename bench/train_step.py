@@ -12,10 +12,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from cifar9.anatomy import layer_table
+from cifar9.summary import layer_table
 from cifar9.augment import flip_shift_tfms
-from cifar9.data import cifar_dls, make_shapes10
-from cifar9.learner import cifar_learner, sgd
+from cifar9.datasets import make_shapes10
+from cifar9.loaders import cifar_dls
+from cifar9.learner import cifar_learner
+from cifar9.recipes import sgd
 from cifar9.models import dilated_net
 from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.progress import ProgressCallback

@@ -4,7 +4,7 @@ from multiprocessing import get_context, set_start_method
 
 import torch
 
-from cifar9.learner import machine, peak_memory, versions
+from cifar9.runs import machine, peak_memory, versions
 
 
 def _serve(make, pipe):

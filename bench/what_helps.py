@@ -12,9 +12,9 @@ from pathlib import Path
 import albumentations as A, cv2, numpy as np, torch
 
 from cifar9.augment import AlbumentationsTransform
-from cifar9.data import load_cifar10
-from cifar9.blocks import ResidualPair, acts, conv_unit, depthwise_separable_conv, finish
-from cifar9.learner import recipes, sgd
+from cifar9.cifar10 import load_cifar10
+from cifar9.blocks import ResidualPair, acts, conv_unit, depthwise_separable_conv, norm_act_drop
+from cifar9.recipes import recipes, sgd
 from cifar9.models import FourBlocks, atrous_net, dilated_net, fast_net
 from fastai.callback.core import Callback
 from fastai.callback.mixup import CutMix, MixUp
@@ -95,7 +95,7 @@ class SeparableResidual(nn.Module):
 def separable_net(widths=(43,86,172), n=3, ks=5, n_out=10, drop=0., act='gelu'):
     "Every layer but the first two separable: more channels and more layers for the same parameters"
     kw,(a,b,c) = dict(drop=drop, act=act), widths
-    def shrink(ni, nf, dilation): return nn.Sequential(depthwise_separable_conv(ni, nf, dilation, pad=False), *dict(finish(nf, **kw)).values())
+    def shrink(ni, nf, dilation): return nn.Sequential(depthwise_separable_conv(ni, nf, dilation, pad=False), *dict(norm_act_drop(nf, **kw)).values())
     def stage(nf, dilation): return [SeparableResidual(nf, dilation, ks, act) for _ in range(n)]
     return FourBlocks(OrderedDict(
         c1=nn.Sequential(nn.Conv2d(3, 24, 3, padding=1, bias=False), acts[act](), conv_unit(24, a, ks=1, **kw), *stage(a, 1), shrink(a, b, 2)),

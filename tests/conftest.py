@@ -17,7 +17,7 @@ def cifar10_path():
 
 @pytest.fixture(scope='session')
 def cifar10(cifar10_path):
-    from cifar9.data import load_cifar10
+    from cifar9.cifar10 import load_cifar10
     return load_cifar10(cifar10_path)
 
 

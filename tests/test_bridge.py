@@ -16,7 +16,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from cifar9.augment import AlbumentationsTransform
-from cifar9.data import KeyedDL, make_shapes10
+from cifar9.datasets import make_shapes10
+from cifar9.loaders import KeyedDL
 
 pytestmark = pytest.mark.filterwarnings('ignore')
 moving = [A.HorizontalFlip(), A.VerticalFlip(), A.Affine(rotate=(-30,30), translate_percent=(-.1,.1), scale=(.8,1.2), p=.8)]
@@ -120,7 +121,7 @@ def test_export_and_load_in_a_new_process(tmp_path):
 import sys, torch, numpy as np, albumentations as A
 from fastai.vision.all import DataBlock, ImageBlock, CategoryBlock, parent_label, get_image_files, RandomSplitter, Learner, PILImage, load_learner, nn, CrossEntropyLossFlat
 from cifar9.augment import AlbumentationsTransform
-from cifar9.data import make_shapes10
+from cifar9.datasets import make_shapes10
 from pathlib import Path
 from PIL import Image
 if sys.argv[1] == 'save':
@@ -334,7 +335,7 @@ def test_a_hint_names_what_the_transform_takes():
 
 
 def test_a_row_of_one_picture_in_an_array_loader():
-    from cifar9.data import cifar_dls
+    from cifar9.loaders import cifar_dls
     dls = cifar_dls(make_shapes10(100, 10), bs=32, tfms=AlbumentationsTransform([A.GaussNoise(p=1)], seed=0))
     for _ in dls.train: pass
     same = dls.train.new(get_idxs=lambda: [0]*32, shuffle=False, n=32)

@@ -4,7 +4,7 @@ import json, tarfile
 import numpy as np, pytest
 from PIL import Image
 
-from cifar9.data import cifar10_classes
+from cifar9.cifar10 import cifar10_classes
 
 
 def one_sentence(r, *words):

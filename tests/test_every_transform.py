@@ -10,8 +10,10 @@ from fastai.torch_core import TensorMultiCategory
 from fastai.vision.core import PILImage, PILMask, TensorBBox, TensorPoint
 from PIL import Image, ImageDraw
 
-from cifar9.augment import AlbumentationsTransform, CounterRandom
-from cifar9.data import make_shapes10
+from cifar9.loaders import CounterRandom
+
+from cifar9.augment import AlbumentationsTransform
+from cifar9.datasets import make_shapes10
 
 pytestmark = pytest.mark.filterwarnings('ignore')
 pictures = make_shapes10(4, 1, size=64, seed=9).images

@@ -4,7 +4,11 @@ from pathlib import Path
 
 import pytest, torch
 
-from cifar9.anatomy import check_brief, count_params, layer_table, receptive_field
+from cifar9.summary import count_params; from cifar9.receptive_field import receptive_field
+
+from cifar9.summary import layer_table
+
+from cifar9.brief import check_brief
 from cifar9.models import create_model, dilated_net, list_models
 
 with open(Path(__file__).with_name('layer_table.tsv')) as f: reference = list(csv.DictReader(f, delimiter='\t'))
@@ -50,7 +54,7 @@ def test_arguments(kwargs, layers): assert len(layer_table(dilated_net(**kwargs)
 
 def test_the_drawing_shows_every_convolution_and_every_parameter(tmp_path):
     import torchvision.models as zoo
-    from cifar9.anatomy import draw_architecture
+    from cifar9.summary import draw_architecture
     def words(fig): return [t.get_text() for t in fig.axes[0].texts]
     fig = draw_architecture(dilated_net(), file=tmp_path/'a.svg')
     seen = words(fig)

@@ -3,7 +3,8 @@ import albumentations as A, numpy as np, pytest, torch
 from torch import nn
 
 from cifar9.augment import AlbumentationsTransform, brief_tfms
-from cifar9.data import cifar_dls, make_shapes10
+from cifar9.datasets import make_shapes10
+from cifar9.loaders import cifar_dls
 from cifar9.learner import cifar_learner
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np, pytest
 
-from cifar9.data import cifar10_classes, checksum, load_cifar10, read_cifar10, verify_cifar10
+from cifar9.cifar10 import cifar10_classes, checksum, load_cifar10, read_cifar10, verify_cifar10
 
 pytestmark = pytest.mark.real
 images = Path(__file__).parents[1]/'images'

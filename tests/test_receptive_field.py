@@ -6,7 +6,11 @@ import torchvision.models as zoo
 from hypothesis import HealthCheck, given, settings, strategies as st
 from torch import nn
 
-from cifar9.anatomy import check_brief, effective_receptive_field, layer_table, read_graph, receptive_field, receptive_field_table, seen_pixels
+from cifar9.receptive_field import effective_receptive_field, read_graph, receptive_field, receptive_field_table, seen_pixels
+
+from cifar9.summary import layer_table
+
+from cifar9.brief import check_brief
 from cifar9.models import create_model, list_models
 
 
@@ -221,7 +225,7 @@ def test_a_network_with_gates_is_measured_along_its_main_path():
 
 
 def test_drawings_keep_every_addition_of_a_flat_model(tmp_path):
-    from cifar9.anatomy import draw_architecture
+    from cifar9.summary import draw_architecture
     def run(s, x):
         x = s.c0(x)
         for i in range(8): x = getattr(s, f'b{i}')(getattr(s, f'a{i}')(x)) + x

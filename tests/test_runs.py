@@ -6,7 +6,7 @@ import pytest, torch
 from torch import nn
 from safetensors.torch import load_file
 
-from cifar9.data import make_shapes10
+from cifar9.datasets import make_shapes10
 
 command = Path(sys.executable).with_name('cifar9')
 

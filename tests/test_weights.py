@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np, pytest, torch
 from PIL import Image
 
-from cifar9.anatomy import count_params
+from cifar9.summary import count_params
 from cifar9.inference import Predictor
 from cifar9.interp import predictions
 from cifar9.models import create_model, list_pretrained, load_model
