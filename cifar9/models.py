@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['models', 'register_model', 'DilatedNet', 'dilated_net', 'strided_net', 'FourBlocks', 'fast_net', 'atrous_net',
            'blueprint_net', 'save_weights', 'load_weights', 'ModelList', 'list_models', 'list_pretrained',
-           'create_model', 'save_model', 'load_model']
+           'pretrained_folder', 'create_model', 'save_model', 'load_model']
 
 # %% ../nbs/10_models.ipynb #f6a7f9d6
 import difflib, inspect, json, os, pandas as pd
@@ -152,12 +152,12 @@ def save_weights(
 def load_weights(
     model:nn.Module,
     file:str|Path,   # written by `save_weights`
-    whole:bool=True, # False: what has another shape in the file stays as it is, as the last layer for other classes
+    skip_mismatched:bool=False, # keep the model's own tensor where the file has another shape, as in a last layer for other classes
 )->nn.Module:        # the same model
     "Read what `save_weights` wrote for a model of the same shape"
     try:
         state = load_file(file)
-        if not whole: state |= {k:v for k,v in model.state_dict().items() if k in state and v.shape != state[k].shape}
+        if skip_mismatched: state |= {k:v for k,v in model.state_dict().items() if k in state and v.shape != state[k].shape}
         model.load_state_dict(state)
     except FileNotFoundError: raise FileNotFoundError(f"no weights at '{file}'; name a file that `save_weights` wrote") from None
     except SafetensorError as e: raise ValueError(f"'{file}' is no whole safetensors file ({str(e).splitlines()[0]}); train anew, or copy it again") from e
@@ -181,9 +181,9 @@ def list_pretrained()->list:
     "Names of the models whose weights come with the package"
     return [name for name in models if (files('cifar9')/'weights'/name/'model.safetensors').is_file()]
 
-def _accuracy(name): return f"{json.loads((_weights_of(name)/'metrics.json').read_text())['accuracy']:.2%}" if name in list_pretrained() else ''
+def _accuracy(name): return f"{json.loads((pretrained_folder(name)/'metrics.json').read_text())['accuracy']:.2%}" if name in list_pretrained() else ''
 
-def _weights_of(name):
+def pretrained_folder(name):
     if name not in list_pretrained(): raise ValueError(f"no weights of '{name}' come with this version, only of {', '.join(list_pretrained()) or 'none'}; train it with `cifar9 train --model {name}`, then read its run folder")
     return Path(str(files('cifar9')/'weights'/name))
 
@@ -197,7 +197,7 @@ def create_model(
         near = difflib.get_close_matches(name, models, 1)
         raise ValueError(f"unknown model '{name}'; " + (f"did you mean {near[0]}? " if near else '') + f"known: {', '.join(models)}")
     if not pretrained: return models[name](**kwargs)
-    return load_weights(models[name](**kwargs), _weights_of(name)/'model.safetensors', kwargs.get('n_out', 10) == 10).eval()
+    return load_weights(models[name](**kwargs), pretrained_folder(name)/'model.safetensors', kwargs.get('n_out', 10) != 10).eval()
 
 # %% ../nbs/10_models.ipynb #54aa3c7c
 def save_model(
@@ -231,7 +231,7 @@ def load_model(
     folder = Path(source)
     if not folder.exists():
         if str(source) not in models: raise FileNotFoundError(f"'{source}' is neither a folder nor a model; models with weights: {', '.join(list_pretrained()) or 'none'}")
-        folder = _weights_of(str(source))
+        folder = pretrained_folder(str(source))
     if not (folder/'config.json').is_file(): raise FileNotFoundError(f"'{folder}' holds no model, it has no config.json; name a folder that `train` or `save_model` wrote")
     try:
         config = json.loads((folder/'config.json').read_text())
