@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CounterRandom', 'philox_uniform', 'ArrayRows', 'ImageRows', 'LabelRows', 'KeyedDL', 'new_clock', 'NormalizedImage',
-           'encodes', 'decodes', 'ArrayDL', 'cifar_dls']
+           'encodes', 'decodes', 'ArrayDL', 'normalize_images', 'cifar_dls']
 
 # %% ../nbs/02_loaders.ipynb #19ddda19
 import fastai.vision.data # registers how image batches are shown
@@ -220,6 +220,16 @@ class ArrayDL(KeyedDL):
         x = (NormalizedImage if images.is_floating_point() else TensorImage)(images.permute(0,3,1,2)) # a view: stays channels-last in memory
         return x, *map(TensorCategory, labels)
 
+# %% ../nbs/02_loaders.ipynb #a1c05e02
+def normalize_images(
+    images:np.ndarray, # uint8 0-255, `(N,H,W,3)`
+    mean:np.ndarray,   # mean of each channel, 0-1 units, `(3,)`
+    std:np.ndarray,    # standard deviation of each channel, 0-1 units, `(3,)`
+)->torch.Tensor:       # float32, `(N,3,H,W)`
+    "Images as a network takes them: 0-1 units, minus `mean`, divided by `std`"
+    mean,std = (torch.as_tensor(v, dtype=torch.float32)[:,None,None] for v in (mean, std))
+    return (torch.as_tensor(images).permute(0,3,1,2).float()/255 - mean) / std
+
 # %% ../nbs/02_loaders.ipynb #0b710191
 def cifar_dls(
     data:ImageArrays,        # from `load_cifar10` or `make_shapes10`
@@ -230,7 +240,8 @@ def cifar_dls(
     seed:int=42,             # of the shuffling and of the choice of what is held out; `tfms` have their own
     val_bs:int=256,          # images a batch in validation; in float32, 512 would take a process on CIFAR-10 past 2.5 GB
     device:torch.device=None,# None: fastai's default
-)->DataLoaders:              # `x` float, normalised with the data set's mean and std on the device, `(bs,3,H,W)`; `y` `(bs,)`
+    stats:tuple=None,        # mean and standard deviation of each channel to normalize with, 0-1 units; None: those of `data`
+)->DataLoaders:              # `x` float, normalized on the device, `(bs,3,H,W)`; `y` `(bs,)`
     "fastai `DataLoaders` over images in memory"
     if not isinstance(bs, Integral) or not 1 <= bs <= data.n_train: raise ValueError(f'bs is {bs}, allowed are 1 to {data.n_train:,} (the number of training images); 128 is a good start')
     if not isinstance(num_workers, Integral) or num_workers < 0: raise ValueError(f'num_workers is {num_workers}, it must be 0 or more; 0 is a good start')
@@ -240,7 +251,7 @@ def cifar_dls(
     if bs > len(splits[0]): raise ValueError(f'bs is {bs}, but only {len(splits[0]):,} training images are left beside the {len(splits[1]):,} held out; take a smaller bs, or hold out fewer')
     ds = Datasets(range(len(data.images)), [[ImageRows(data.images)], [LabelRows(data.labels, data.classes), Categorize(vocab=data.classes)]], splits=splits)
     device = torch.device(device or default_device())
-    mean,std = data.stats
+    mean,std = data.stats if stats is None else stats
     common = dict(after_item=[*(tfms if isinstance(tfms, (list,tuple)) else [tfms] if tfms is not None else []), ToTensor()],
                   after_batch=[IntToFloatTensor(), Normalize.from_stats(mean, std, cuda=False)],
                   num_workers=num_workers, seed=seed, device=device, pin_memory=device.type=='cuda' and num_workers > 0)
