@@ -1,12 +1,20 @@
-"""Build the doc site: python .ci/site.py [FOLDER], into _docs where no folder is named.
+"""Build the documentation site: `python .ci/site.py [FOLDER]`, into `_docs` by default.
 
-nbdev processes a copy of the notebooks into a Quarto project; smalldocs renders it here, and with --quarto Quarto does, as GitHub Pages gets it. After either, links are made
-relative, and every link, anchor and picture is looked up; --check does only that. Exit 1 and a line for each that is missing."""
-import argparse, base64, json, os, re, shutil, subprocess, sys, tempfile
+nbdev processes a copy of the notebooks: it turns names in backticks into links and exported cells into signatures. smalldocs renders the result.
+This script prepares the notebooks for both, and makes the pages work offline and from any folder. Finally it looks up every link, anchor and image;
+`--check` does only that. The exit code is 1 if something is missing, with one line for each problem."""
+import argparse
+import base64
+import contextlib
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
 from configparser import ConfigParser
-from functools import partialmethod
 from pathlib import Path
-from urllib.parse import quote, unquote, urldefrag
+from urllib.parse import unquote, urldefrag
 
 from bs4 import BeautifulSoup
 from latex2mathml.converter import convert
@@ -17,180 +25,242 @@ ini.read(root/'settings.ini', encoding='utf-8')
 cfg = ini['DEFAULT']
 home = cfg['doc_host'] + cfg['doc_baseurl']
 repo = f"{cfg['git_url']}/blob/{cfg['branch']}/"
-links = {'a': 'href', 'img': 'src', 'link': 'href', 'script': 'src'} # the attribute that points elsewhere
-fonts = re.compile(r'@import\s*(?:url\()?["\']?https?://[^"\')]*["\']?\)?;?') # themes fetch theirs from a network
+parts = dict(Data=(0,2), Augmentation=(3,5), Measuring=(6,8), Networks=(9,10), Training=(11,13), Using=(14,17)) # first and last chapter
+url_attribute = dict(a='href', img='src', link='href', script='src')
+font_import = re.compile(r'@import\s*(?:url\()?["\']?https?://[^"\')]*["\']?\)?;?') # Bootswatch themes load their fonts from a network
 
 
+def read_notebook(file): return json.loads(file.read_text(encoding='utf-8'))
+def write_json(file, content): file.write_text(json.dumps(content), encoding='utf-8')
 def parse(html): return BeautifulSoup(html, 'html.parser')
-def pages_of(site): return {f.relative_to(site).as_posix(): parse(f.read_bytes()) for f in sorted(site.rglob('*.html')) if 'site_libs' not in f.parts}
-def _ids(soup): return {t.get('id') or t.get('name') for t in soup(True)}
-def _elsewhere(url): return bool(re.match(r'[a-zA-Z][\w+.-]*:|//', url))
+def ids(soup): return {tag.get('id') or tag.get('name') for tag in soup(True)}
+def is_external(url): return bool(re.match(r'[a-zA-Z][\w+.-]*:|//', url))
 
 
-def page_of(nb):
-    "Page of a notebook as nbdev links to it: `tutorials/01_first_run.ipynb` is `tutorials/first_run.html`"
-    return nb.with_name(re.sub(r'^\d+[a-zA-Z0-9]*_', '', nb.name.lower())).with_suffix('.html')
+def unnumbered(path):
+    "The path under which nbdev links to a notebook: `tutorials/first_run.ipynb` for `tutorials/01_first_run.ipynb`"
+    return path.with_name(re.sub(r'^\d+_', '', path.name))
 
 
-def ready(file):
-    "Make a copied notebook fit for a page: nbdev drops what stands in the cell of the title, and a slider is nothing without a kernel"
-    nb = json.loads(file.read_text(encoding='utf-8'))
-    for i,c in enumerate(nb['cells']):
-        if c['cell_type'] != 'markdown' or not (title := re.search(r'^# .*\n*(?:> .*\n*)*', ''.join(c['source']), re.M)): continue
-        rest = title.string[:title.start()] + title.string[title.end():]
-        c['source'] = title[0]
+def page_of(path):
+    "The page of a notebook: `tutorials/first_run.html` for `tutorials/01_first_run.ipynb`"
+    return unnumbered(path).with_suffix('.html')
+
+
+def pages_of(site):
+    "The parsed pages of a site by their path in it"
+    files = [f for f in sorted(site.rglob('*.html')) if 'site_libs' not in f.parts]
+    return {f.relative_to(site).as_posix(): parse(f.read_bytes()) for f in files}
+
+
+# The notebooks, before nbdev processes them
+
+def split_title_cell(nb):
+    "nbdev keeps only the title and the quote of the title's cell, so the text around them gets a cell of its own"
+    for i,cell in enumerate(nb['cells']):
+        text = ''.join(cell['source'])
+        title = re.search(r'^# .*\n*(?:> .*\n*)*', text, re.M)
+        if cell['cell_type'] != 'markdown' or not title: continue
+        rest = text[:title.start()] + text[title.end():]
+        cell['source'] = title[0]
         if rest.strip(): nb['cells'].insert(i+1, dict(cell_type='markdown', id='intro', metadata={}, source=rest))
-        break
-    for c in nb['cells']:
-        if c['cell_type'] == 'code': c['outputs'] = [o for o in c['outputs'] if 'application/vnd.jupyter.widget-view+json' not in o.get('data', {})]
-    file.write_text(json.dumps(nb), encoding='utf-8')
+        return
 
 
-def tidy(file):
-    "Take out of the signatures of a processed notebook what is no code: links that nbdev puts there too, and defaults that only say where in memory they lie"
-    def plain(m): return re.sub(r'=<[^<>]* at 0x\w+>', '', re.sub(r'\[(`[^`]+`)\]\(http[^)]*\)', r'\1', m[0]))
-    nb = json.loads(file.read_text(encoding='utf-8'))
-    for o in [o for c in nb['cells'] for o in c.get('outputs', [])]:
-        if text := ''.join(o.get('data', {}).get('text/markdown', '')): o['data']['text/markdown'] = re.sub(r'^```(?s:.)*?^```', plain, text, flags=re.M)
-    file.write_text(json.dumps(nb), encoding='utf-8')
+def drop_widgets(nb):
+    "Remove sliders, which do nothing without a kernel"
+    for cell in nb['cells']:
+        if cell['cell_type'] != 'code': continue
+        cell['outputs'] = [o for o in cell['outputs'] if 'application/vnd.jupyter.widget-view+json' not in o.get('data', {})]
 
 
-def sidebar(nbs):
-    "Navigation by the house: the index, the chapters by number, the tutorials by number"
-    sections = [('Chapters', 'chapters', '[0-9]*.ipynb'), ('Tutorials', 'tutorials', 'tutorials/[0-9]*.ipynb')]
-    contents = ['index.ipynb'] + [dict(section=s, contents=sorted(f.relative_to(nbs).as_posix() for f in nbs.glob(g))) for s,_,g in sections]
-    return {'website': {'sidebar': {'contents': contents}}}
+def hide_subcommands(nb):
+    "The subcommands of the command line are documented by their `--help`, which the chapter shows, and not by their Python signatures"
+    for cell in nb['cells']: cell['source'] = re.sub(r'^#\| export$', '#| exporti', ''.join(cell['source']), flags=re.M)
 
 
-def prepare(work):
-    "Process a copy of the notebooks in the folder `work` into a Quarto project"
+def copy_notebooks(work):
+    "Copy the notebooks and the settings into the folder `work`, ready for nbdev"
     shutil.copy(root/'settings.ini', work)
     shutil.copytree(root/'nbs', work/'nbs', ignore=shutil.ignore_patterns('.*', '_proc'))
-    notebooks = sorted((work/'nbs').rglob('*.ipynb'))
-    for f in notebooks: ready(f)
-    os.chdir(work) # nbdev looks for settings.ini from here
-    from nbdev import serve_drv
-    from nbdev.doclinks import NbdevLookup
-    from nbdev.processors import FilterDefaults
+    for file in (work/'nbs').rglob('*.ipynb'):
+        nb = read_notebook(file)
+        split_title_cell(nb)
+        drop_widgets(nb)
+        if file.stem.endswith('_cli'): hide_subcommands(nb)
+        write_json(file, nb)
+
+
+def process(work):
+    "Process the notebooks in `work` by nbdev; returns the folder of the result"
     from nbdev.quarto import refresh_quarto_yml
     from nbdev.serve import proc_nbs
-    refresh_quarto_yml()
-    (work/'nbs'/'sidebar.yml').write_text(json.dumps(sidebar(work/'nbs'))) # YAML reads JSON
-    look_up = NbdevLookup.__init__
-    NbdevLookup.__init__ = partialmethod(look_up, skip_mods=('cifar9.cli',)) # `train` is the function everywhere
-    project = proc_nbs(force=True, n_workers=0)
-    NbdevLookup.__init__ = look_up                                           # but the subcommand in its own chapter
-    serve_drv.main((work/'nbs'/'08_cli.ipynb', project/'08_cli.ipynb', FilterDefaults))
-    processed = list(project.rglob('*.ipynb'))
-    for f in processed: tidy(f)
-    if len(processed) != len(notebooks): sys.exit(f'nbdev made {len(processed)} pages of {len(notebooks)} notebooks; it skips a path with a folder that begins with a dot: {work}')
+    from cifar9 import _modidx
+    _modidx.d['syms'].pop('cifar9.cli', None) # `train` and `evaluate` in a text mean the functions and not the subcommands
+    with contextlib.chdir(work): # nbdev looks for settings.ini from the current folder
+        refresh_quarto_yml()
+        project = proc_nbs(force=True, n_workers=0)
+    n_notebooks,n_pages = (len(list(folder.rglob('*.ipynb'))) for folder in (work/'nbs', project))
+    if n_notebooks != n_pages: sys.exit(f'nbdev made {n_pages} pages of {n_notebooks} notebooks in {work}; it skips paths with a folder that begins with a dot')
     return project
 
 
-def rename(site, nbs):
-    "Give pages the names that nbdev links to; what each was called before"
-    names = {f.with_suffix('.html').relative_to(nbs).as_posix(): page_of(f).relative_to(nbs).as_posix() for f in nbs.rglob('*.ipynb')}
-    for old,new in names.items():
-        if (site/old).exists(): (site/old).rename(site/new)
-    for f in (site/'search.json', site/'sitemap.xml'):
-        if f.exists(): f.write_text(re.sub(r'[\w/]+\.html', lambda m: names.get(m[0], m[0]), f.read_text(encoding='utf-8')), encoding='utf-8')
-    return names
+# The notebooks, between nbdev and smalldocs
+
+def relink(text, folder):
+    "Rewrite the links of a Markdown text in `folder`: pages without numbers, repository files at their address"
+    up = '../'*len(folder.parts)
+    text = re.sub(re.escape(home) + r'(?=[/)])/?', '/', text)
+    text = text.replace(f']({up}../images/', f']({up}images/')
+    text = text.replace(f']({up}../', f']({repo}')
+    return re.sub(r'(\]\([\w./]*?)\d+_(\w+\.ipynb)', r'\1\2', text)
 
 
-def relink(site, pages, names):
-    "Make every link relative, with the pictures of the repository beside the pages, and its other files at their address"
-    ids = {page: _ids(soup) for page,soup in pages.items()}
-    def link(url, folder):
-        if f'{url}/'.startswith(f'{home}/'): target = url[len(home):].lstrip('/') or 'index.html'
-        elif not url or url[0] == '#' or _elsewhere(url): return url
-        else: target = os.path.normpath(os.path.join(folder, url))
-        target,anchor = urldefrag(target)
-        if target.startswith('../'):
-            target = target[3:]
-            if not (root/target).exists(): return url
-            if not target.startswith('images/'): return repo + target
-            (site/target).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(root/target, site/target)
-        target = names.get(target, target)
-        if anchor not in ids.get(target, [anchor]): anchor = anchor.partition('.')[0] # a method stands with its class
-        return quote(os.path.relpath(target, folder)) + (f'#{anchor}' if anchor else '')
-    for page,soup in pages.items():
-        for tag in soup(['a', 'img']):
-            if url := tag.get(links[tag.name]): tag[links[tag.name]] = link(url, os.path.dirname(page))
+def tidy_signatures(text):
+    "Remove what is no code from the signatures in a Markdown text: links, and defaults that are only an address in memory"
+    def tidy(block): return re.sub(r'=<[^<>]* at 0x\w+>', '', re.sub(r'\[(`[^`]+`)\]\(http[^)]*\)', r'\1', block[0]))
+    return re.sub(r'^```(?s:.)*?^```', tidy, text, flags=re.M)
 
 
-def offline(file, soup):
-    "Pictures into files, which a tap shows whole; formulas as MathML; nothing loaded from a network"
+def edit_markdown(nb, folder):
+    "Apply `tidy_signatures` to the Markdown outputs of a notebook in `folder`, and `relink` to all of its Markdown"
+    for cell in nb['cells']:
+        if cell['cell_type'] == 'markdown': cell['source'] = relink(''.join(cell['source']), folder)
+        for output in cell.get('outputs', []):
+            text = ''.join(output.get('data', {}).get('text/markdown', ''))
+            if text: output['data']['text/markdown'] = relink(tidy_signatures(text), folder)
+
+
+def sidebar(notebooks):
+    "The sidebar: the index, the chapters in six parts, the tutorials"
+    def numbered(folder, first, last): return [n for n in notebooks if n.parent == folder and re.match(r'\d', n.name) and first <= int(n.name[:2]) <= last]
+    sections = {name: numbered(Path('.'), *span) for name,span in parts.items()}
+    sections['Tutorials'] = numbered(Path('tutorials'), 0, 99)
+    return ['index.ipynb', *(dict(section=name, contents=[unnumbered(n).as_posix() for n in found]) for name,found in sections.items())]
+
+
+def finish_project(project):
+    "Give the processed notebooks the names of their pages, with a sidebar, and images beside them"
+    notebooks = sorted(f.relative_to(project) for f in project.rglob('*.ipynb'))
+    for notebook in notebooks:
+        nb = read_notebook(project/notebook)
+        edit_markdown(nb, notebook.parent)
+        write_json(project/notebook, nb)
+        (project/notebook).rename(project/unnumbered(notebook))
+    write_json(project/'sidebar.yml', dict(website=dict(sidebar=dict(contents=sidebar(notebooks))))) # YAML reads JSON
+    shutil.copytree(root/'images', project/'images')
+
+
+# The pages that smalldocs has rendered
+
+def link_methods_to_classes(page, soup, anchors):
+    "A method has no anchor of its own: link to its class"
+    for tag in soup('a', href=re.compile(r'#.*\.')):
+        url,anchor = urldefrag(tag['href'])
+        target = os.path.normpath(os.path.join(os.path.dirname(page), url)) if url else page
+        if target in anchors and anchor not in anchors[target]: tag['href'] = f"{url}#{anchor.partition('.')[0]}"
+
+
+def save_images(file, soup):
+    "Write the images of a page's cells into files, and let a click show an image alone"
     for i,tag in enumerate(soup.select('main img[src^="data:image/"]')):
         kind,data = re.match(r'data:image/(\w+)[^,]*,((?s:.*))', tag['src']).groups()
         tag['src'] = f'{file.stem}_{i}.{kind}'
         file.with_name(tag['src']).write_bytes(base64.b64decode(data))
-    for tag in soup.select('img[src^=http]'): tag.replace_with(tag.get('alt') or tag['src']) # a badge, say
-    for tag in soup.select('main img'):
-        if not tag.find_parent('a'): tag.wrap(soup.new_tag('a', href=tag['src'], title='the picture alone'))
+    for tag in soup.select('main img:not([src^=http])'):
+        if not tag.find_parent('a'): tag.wrap(soup.new_tag('a', href=tag['src'], title='show the image alone'))
+
+
+def formulas_as_mathml(soup):
+    "Browsers show MathML without a script"
     for tag in soup.select('span.math'):
-        if tex := re.fullmatch(r'\\[(\[](.*)\\[)\]]', tag.text, re.S): tag.replace_with(parse(convert(tex[1], 'block' if 'display' in tag['class'] else 'inline')))
+        tex = re.fullmatch(r'\\[(\[](.*)\\[)\]]', tag.text, re.S)
+        display = 'block' if 'display' in tag['class'] else 'inline'
+        if tex: tag.replace_with(parse(convert(tex[1], display)))
+
+
+def drop_remote(soup):
+    "Remove what a page loads from a network: badges become their text, scripts and style sheets go"
+    for tag in soup.select('img[src^=http]'): tag.replace_with(tag.get('alt') or tag['src'])
     for tag in soup.select('script[src^=http], link[rel=stylesheet][href^=http]'): tag.decompose()
 
 
-def finish(site, nbs):
-    "Make of a rendered site one that works from any folder, offline"
-    names = rename(site, nbs)
+def finish_pages(site):
+    "Make the pages of a rendered site work offline"
     pages = pages_of(site)
-    relink(site, pages, names)
+    anchors = {page: ids(soup) for page,soup in pages.items()}
     for page,soup in pages.items():
-        offline(site/page, soup)
+        link_methods_to_classes(page, soup, anchors)
+        save_images(site/page, soup)
+        formulas_as_mathml(soup)
+        drop_remote(soup)
         (site/page).write_text(str(soup), encoding='utf-8')
-    for f in (site/'site_libs').rglob('*.css'): f.write_text(fonts.sub('', f.read_text(encoding='utf-8')), encoding='utf-8')
+    for file in (site/'site_libs').rglob('*.css'): file.write_text(font_import.sub('', file.read_text(encoding='utf-8')), encoding='utf-8')
+
+
+def build(site):
+    "Build the documentation site of this checkout in the folder `site`"
+    import smalldocs.site
+    if site.exists() and any(site.iterdir()) and not (site/'site_libs').exists():
+        sys.exit(f'{site} is not empty and holds no site; name another folder')
+    with tempfile.TemporaryDirectory(prefix='site-') as work:
+        work = Path(work).resolve()
+        copy_notebooks(work)
+        project = process(work)
+        finish_project(project)
+        for warning in smalldocs.site.build(project, quiet=True).warnings:
+            if not re.search('broken link|output-file', warning): print(warning, file=sys.stderr) # `check` looks up links; names are right already
+        rendered = project/cfg['doc_path']
+        finish_pages(rendered)
+        shutil.rmtree(site, ignore_errors=True)
+        shutil.move(rendered, site)
+
+
+# The check
+
+def file_of(site, page, path):
+    "The file of the site to which `path` leads from `page`, relative to the site"
+    target = os.path.normpath(os.path.join(os.path.dirname(page), unquote(path))) if path else page
+    return os.path.normpath(f'{target}/index.html') if (site/target).is_dir() else target
 
 
 def check(site):
-    "What a site links to and has not, one line each, and how much was looked up"
+    "The problems of a site, one line each, and the numbers of pages, links, anchors and images that were looked up"
     pages = pages_of(site)
-    ids = {page: _ids(soup) for page,soup in pages.items()}
-    missing,n = [],dict(pages=len(pages), links=0, anchors=0, pictures=0)
-    for page,tag in [(page, tag) for page,soup in pages.items() for tag in soup(list(links)) if links[tag.name] in tag.attrs]:
-        url = tag[links[tag.name]]
-        if _elsewhere(url):
-            if tag.name in ('img', 'script') or 'stylesheet' in tag.get('rel', []): missing.append(f'{page}: {url[:80]} is loaded from a network')
-            continue
-        n['pictures' if tag.name == 'img' else 'links'] += 1
-        path,anchor = urldefrag(url)
-        target = os.path.normpath(os.path.join(os.path.dirname(page), unquote(path))) if path else page
-        if (site/target).is_dir(): target = os.path.normpath(f'{target}/index.html')
-        if not (site/target).is_file(): missing.append(f'{page}: no {url}')
-        elif anchor and target in ids:
-            n['anchors'] += 1
-            if unquote(anchor) not in ids[target]: missing.append(f'{page}: no #{anchor} in {target}')
-    missing += [f'{f.relative_to(site)}: its fonts are loaded from a network' for f in sorted(site.rglob('*.css')) if fonts.search(f.read_text(encoding='utf-8'))]
-    return missing or ([] if pages else [f'{site} holds no page']),n
+    anchors = {page: ids(soup) for page,soup in pages.items()}
+    problems = [] if pages else [f'{site} holds no page']
+    count = dict(pages=len(pages), links=0, anchors=0, images=0)
+    for page,soup in pages.items():
+        for tag in soup(list(url_attribute)):
+            url = tag.get(url_attribute[tag.name])
+            if url is None: continue
+            if is_external(url):
+                is_loaded = tag.name in ('img', 'script') or 'stylesheet' in tag.get('rel', [])
+                if is_loaded: problems.append(f'{page}: {url[:80]} is loaded from a network')
+                continue
+            count['images' if tag.name == 'img' else 'links'] += 1
+            path,anchor = urldefrag(url)
+            target = file_of(site, page, path)
+            if not (site/target).is_file(): problems.append(f'{page}: no {url}')
+            elif anchor and target in anchors:
+                count['anchors'] += 1
+                if unquote(anchor) not in anchors[target]: problems.append(f'{page}: no #{anchor} in {target}')
+    for file in sorted(site.rglob('*.css')):
+        if font_import.search(file.read_text(encoding='utf-8')): problems.append(f'{file.relative_to(site)}: its fonts are loaded from a network')
+    return problems,count
 
 
-def build(site, quarto=False):
-    "The doc site of this checkout, in the folder `site`"
-    if site.exists() and any(site.iterdir()) and not (site/'site_libs').exists(): sys.exit(f'{site} is not empty and holds no site; name another folder')
-    with tempfile.TemporaryDirectory(prefix='site-') as work:
-        project = prepare(Path(work).resolve())
-        if quarto:
-            subprocess.run(['quarto', 'render', '--no-cache'], cwd=project, check=True)
-        else:
-            import smalldocs.site
-            for w in smalldocs.site.build(project, quiet=True).warnings:
-                if not re.search('broken link|output-file|^format.html', w): print(w, file=sys.stderr) # finish sees to links and names, styles.css to widths
-        os.chdir(root)
-        finish(project/cfg['doc_path'], project)
-        shutil.rmtree(site, ignore_errors=True)
-        shutil.move(project/cfg['doc_path'], site)
-
-
-if __name__ == '__main__':
+def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('folder', nargs='?', type=Path, default=root/cfg['doc_path'])
-    p.add_argument('--quarto', action='store_true', help='render by Quarto, which must be installed')
-    p.add_argument('--check', action='store_true', help='look up the links of a site that is there')
+    p.add_argument('--check', action='store_true', help='only look up the links of a site that was built before')
     args = p.parse_args()
-    folder = args.folder.resolve()
-    if not args.check: build(folder, args.quarto)
-    missing,n = check(folder)
-    print('\n'.join(missing) or ', '.join(f'{v} {k}' for k,v in n.items()) + ': all there')
-    sys.exit(bool(missing))
+    site = args.folder.resolve()
+    if not args.check: build(site)
+    problems,count = check(site)
+    summary = ', '.join(f'{n} {what}' for what,n in count.items())
+    print('\n'.join(problems) or f'{summary}: nothing is missing')
+    sys.exit(bool(problems))
+
+
+if __name__ == '__main__': main()

@@ -1,50 +1,116 @@
-"The order of the house: what imports what, and that importing is quiet"
-import ast, subprocess, sys
+"The house: which chapter imports which, how large the modules are, and what an import costs"
+import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import cifar9
 
-order = 'data augment anatomy blocks models learner interp inference cli'.split()
-folder = Path(cifar9.__file__).parent
-modules = {f.stem: ast.parse(f.read_text()) for f in folder.glob('*.py') if not f.stem.startswith('_')}
+package = Path(cifar9.__file__).parent
+notebooks = sorted((Path(__file__).parents[1]/'nbs').glob('[0-9][0-9]_*.ipynb'))
+order = [f.stem.partition('_')[2] for f in notebooks] # the chapters from top to bottom
+source = {f.stem: f.read_text(encoding='utf-8') for f in package.glob('*.py') if not f.stem.startswith('_')}
+max_lines = 360
+
+each = pytest.mark.parametrize('name', sorted(source))
 
 
-def imported(tree):
-    "Modules of cifar9 that a syntax tree imports, anywhere in it"
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or '').startswith('cifar9.'): yield node.module.split('.')[1]
+def imports(code):
+    "What a module imports from other modules of cifar9, anywhere in it: `(module, name)` pairs; the name is None for a whole module"
+    for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Import):
-            for a in node.names:
-                if a.name.startswith('cifar9.'): yield a.name.split('.')[1]
+            for alias in node.names:
+                if alias.name.startswith('cifar9.'): yield alias.name.split('.')[1], None
+        elif isinstance(node, ast.ImportFrom):
+            path = (node.module or '').split('.')
+            if node.level == 0 and path[0] != 'cifar9': continue
+            if node.level == 0: path = path[1:]
+            for alias in node.names:
+                if any(path): yield path[0], alias.name # from .models import dilated_net
+                else: yield alias.name, None            # from . import models
 
 
-def test_there_are_modules(): assert set(modules) <= set(order) and len(modules) >= 8
+def from_below(name, code):
+    "Modules that `name` imports although they do not stand above it"
+    above = order[:order.index(name)]
+    return sorted({module for module,_ in imports(code)} - {*above, '__version__'})
 
 
-@pytest.mark.parametrize('name', sorted(modules))
-def test_imports_only_from_above(name):
-    late = [m for m in imported(modules[name]) if order.index(m) >= order.index(name)]
-    assert not late, f'{name} imports {late}, which stand below it'
+def everything_above(name):
+    "All modules of cifar9 that `name` imports, directly or through others"
+    found,new = set(),{name}
+    while new:
+        found |= new
+        new = {module for m in new for module,_ in imports(source[m])} - found
+    return found - {name}
 
 
-@pytest.mark.parametrize('name', sorted(modules))
+def run_python(code):
+    "The result of `code` in a process of its own"
+    return subprocess.run([sys.executable, '-W', 'ignore::FutureWarning', '-c', code], capture_output=True, text=True)
+
+
+def test_every_chapter_is_a_module(): assert sorted(order) == sorted(source) and len(order) >= 17
+
+
+@each
+def test_imports_only_from_above(name): assert from_below(name, source[name]) == []
+
+
+@pytest.mark.parametrize('statement', [
+    'from .learner import cifar_learner', 'from . import learner', 'from cifar9.learner import cifar_learner', 'from cifar9 import learner', 'import cifar9.learner',
+    'def f():\n    from .learner import cifar_learner'])
+def test_an_import_from_below_is_found(statement):
+    assert from_below('blocks', statement) == ['learner']
+    assert from_below('recipes', statement) == []
+
+
+def test_the_imports_of_the_real_modules_are_seen():
+    assert ('datasets','ImageArrays') in set(imports(source['loaders'])) # nbdev writes `from .datasets import ...`
+    assert {'datasets','loaders','targets'} <= everything_above('augment')
+
+
+@each
 def test_no_star_imports(name):
-    stars = [n.module for n in ast.walk(modules[name]) if isinstance(n, ast.ImportFrom) and n.names[0].name == '*']
-    assert not stars
+    stars = [node.module for node in ast.walk(ast.parse(source[name])) if isinstance(node, ast.ImportFrom) and node.names[0].name == '*']
+    assert stars == []
 
 
-def test_data_and_anatomy_do_not_know_albumentations():
-    for name in ('data','anatomy'): assert 'albumentations' not in (folder/f'{name}.py').read_text()
+@each
+def test_no_private_names_of_other_chapters(name):
+    private = [f'{module}.{imported}' for module,imported in imports(source[name]) if imported and imported.startswith('_') and not imported.startswith('__')]
+    assert private == []
+
+
+@each
+def test_a_module_can_be_read_in_one_sitting(name):
+    assert len(source[name].splitlines()) <= max_lines, f'{name} has two ideas: split the chapter, or simplify it'
+
+
+def test_vectorized_stands_alone(): assert everything_above('vectorized') == set()
+
+
+def test_the_measuring_part_knows_no_data_and_no_runs():
+    for name in ('receptive_field','summary','brief'): assert everything_above(name) <= {'receptive_field','summary'}
+
+
+def test_the_bridge_loads_no_reader_of_cifar10():
+    r = run_python('import sys, cifar9.augment; sys.exit("cifar9.cifar10" in sys.modules)')
+    assert r.returncode == 0, r.stderr or 'cifar9.augment loads cifar9.cifar10'
+
+
+def test_only_the_augmentation_needs_albumentations():
+    r = run_python('import sys, cifar9.brief, cifar9.cifar10, cifar9.loaders; sys.exit("albumentations" in sys.modules)')
+    assert r.returncode == 0, r.stderr or 'albumentations is loaded'
 
 
 def test_import_is_quiet_and_asks_no_network():
-    code = '''
+    r = run_python(f'''
 import socket
 def refuse(*args, **kwargs): raise AssertionError('a connection was tried')
 socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
-import cifar9, cifar9.data, cifar9.augment, cifar9.learner, cifar9.cli
-'''
-    r = subprocess.run([sys.executable, '-W', 'ignore::FutureWarning', '-c', code], capture_output=True, text=True)
+import cifar9, {', '.join(f'cifar9.{name}' for name in order)}
+''')
     assert (r.returncode, r.stdout, r.stderr) == (0, '', '')
