@@ -1,68 +1,99 @@
-"The weights that come with the package: what their cards say, measured again"
-import json, subprocess, sys, time
+"The weights in the package: the figures on their model cards, measured again, and the files that save_weights writes"
+import json, os, subprocess, sys, time
 from importlib.resources import files
 from pathlib import Path
 
 import numpy as np, pytest, torch
 from PIL import Image
 
-from cifar9.summary import count_params
 from cifar9.inference import Predictor
 from cifar9.interp import predictions
-from cifar9.models import create_model, list_pretrained, load_model
+from cifar9.models import create_model, list_pretrained, load_model, save_model
+from cifar9.summary import count_params
 
 weights = Path(str(files('cifar9')/'weights'))
 names = list_pretrained()
+card_images = ('calibration.png','curves.png','mistakes.png')
 
 
-def told(name): return json.loads((weights/name/'metrics.json').read_text())
+def metrics_of(name): return json.loads((weights/name/'metrics.json').read_text())
 
 
-def test_there_are_some(): assert {'dilated_net','atrous_net'} <= {*names}
+def test_package_has_weights(): assert {'dilated_net','atrous_net'} <= set(names)
 
 
 @pytest.mark.parametrize('name', names)
-def test_small_and_whole(name):
-    folder,model = weights/name, create_model(name, pretrained=True)
-    assert (folder/'model.safetensors').stat().st_size < 1e6 and count_params(model) < 200_000 and not model.training
-    card = (folder/'README.md').read_text()
-    assert f"**{told(name)['accuracy']:.2%} of the 10,000 test images" in card and f"{told(name)['correct']:,} right" in card
-    for picture in ('calibration','curves','mistakes'): assert f'({picture}.png)' in card and (folder/f'{picture}.png').is_file()
-    assert {f.name for f in folder.iterdir()} - {'tried'} == {'README.md','config.json','history.csv','metrics.json','model.safetensors','calibration.png','curves.png','mistakes.png'}
+def test_weights_are_small_and_load(name):
+    folder,model = weights/name,create_model(name, pretrained=True)
+    assert (folder/'model.safetensors').stat().st_size < 1e6
+    assert count_params(model) < 200_000
+    assert not model.training
     x = torch.randn(4, 3, 32, 32)
-    with torch.no_grad(): assert torch.equal(model(x), load_model(folder)(x)) and torch.equal(model(x), load_model(name)(x))
+    with torch.no_grad():
+        assert torch.equal(model(x), load_model(folder)(x))
+        assert torch.equal(model(x), load_model(name)(x))
 
 
 @pytest.mark.parametrize('name', names)
-def test_the_command_knows_its_name(name, cli, tmp_path):
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40,50,3), 'uint8')).save(tmp_path/'a.png')
-    r = cli('predict', name, tmp_path/'a.png', '--json')
-    assert r.returncode == 0 and json.loads(r.stdout)[0]['label'] == Predictor(name).predict(tmp_path/'a.png').label
+def test_card_agrees_with_metrics(name):
+    folder,metrics = weights/name,metrics_of(name)
+    card = (folder/'README.md').read_text()
+    assert f"**{metrics['accuracy']:.2%} of the 10,000 test images" in card
+    assert f"{metrics['correct']:,} right" in card
+    for image in card_images: assert f'({image})' in card
+    expected = {'README.md','config.json','history.csv','metrics.json','model.safetensors',*card_images}
+    assert {f.name for f in folder.iterdir()} - {'tried'} == expected
 
 
-def test_the_best_network_meets_the_whole_brief(cli):
+@pytest.mark.parametrize('name', names)
+def test_predict_command_takes_the_name(name, cli, tmp_path):
+    image = tmp_path/'a.png'
+    pixels = np.random.default_rng(0).integers(0, 256, (40,50,3), 'uint8')
+    Image.fromarray(pixels).save(image)
+    r = cli('predict', name, image, '--json')
+    assert r.returncode == 0
+    assert json.loads(r.stdout)[0]['label'] == Predictor(name).predict(image).label
+
+
+def test_best_network_meets_the_brief(cli):
     r = cli('check', 'atrous_net', '--json')
-    assert r.returncode == 0 and all(rule['passed'] for rule in json.loads(r.stdout)['rules'])
+    assert r.returncode == 0
+    assert all(rule['passed'] for rule in json.loads(r.stdout)['rules'])
+
+
+@pytest.mark.skipif(os.name == 'nt', reason='Windows has no umask')
+@pytest.mark.parametrize('umask', (0o022,0o002,0o077))
+def test_saved_files_follow_the_umask(umask, tmp_path):
+    "Others may read a run folder if the user's umask says so; safetensors alone writes for the owner only"
+    before = os.umask(umask)
+    try: folder = save_model(create_model('fast_net'), tmp_path/'m', range(10), (0,0,0), (1,1,1))
+    finally: os.umask(before)
+    modes = {f.name: f.stat().st_mode & 0o777 for f in folder.iterdir()}
+    assert modes == dict.fromkeys(('config.json','model.safetensors'), 0o666 & ~umask)
 
 
 @pytest.mark.real
 @pytest.mark.parametrize('name', names)
-def test_evaluate_gives_what_the_card_says_in_under_a_minute(name, installed, cifar10_path):
-    began = time.perf_counter()
+def test_evaluate_command_agrees_with_the_card_within_a_minute(name, installed, cifar10_path):
+    started = time.perf_counter()
     r = installed('evaluate', name, '--data', cifar10_path, '--json')
-    assert time.perf_counter()-began < 60 and r.returncode == 0, r.stderr
-    again = json.loads(r.stdout)
-    assert again['n'] == 10_000 and abs(again['correct'] - told(name)['correct']) <= 5 # other processors round differently
+    assert time.perf_counter()-started < 60
+    assert r.returncode == 0, r.stderr
+    measured = json.loads(r.stdout)
+    assert measured['n'] == 10_000
+    assert abs(measured['correct'] - metrics_of(name)['correct']) <= 5 # other processors round differently
 
 
 @pytest.mark.real
 @pytest.mark.parametrize('name', names)
-def test_a_witness_agrees_on_every_picture(name, cifar10, cifar10_path):
+def test_plain_torch_predicts_the_same_classes(name, cifar10, cifar10_path):
     if not (cifar10_path/'test').is_dir(): pytest.skip('$CIFAR9_DATA is no image tree')
-    r = subprocess.run([sys.executable, Path(__file__).with_name('witness.py'), name, weights/name, cifar10_path/'test'], capture_output=True, text=True)
+    witness = Path(__file__).with_name('witness.py')
+    r = subprocess.run([sys.executable, witness, name, weights/name, cifar10_path/'test'], capture_output=True, text=True)
     assert r.returncode == 0, r.stderr
-    pairs = [line.split('\t') for line in r.stdout.splitlines()]
-    theirs = {}
-    for file,label in pairs: theirs.setdefault(np.asarray(Image.open(file)).tobytes(), label)
-    ours = predictions(name, cifar10)
-    assert len(pairs) == len(ours) == 10_000 and all(theirs[cifar10.test_x[i].tobytes()] == label for i,label in zip(ours.image, ours.predicted))
+    rows = [line.split('\t') for line in r.stdout.splitlines()]
+    label_of = {}
+    for file,label in rows: label_of.setdefault(np.asarray(Image.open(file)).tobytes(), label)
+    table = predictions(name, cifar10)
+    assert len(rows) == len(table) == 10_000
+    for image,predicted in zip(table.image, table.predicted): assert label_of[cifar10.test_x[image].tobytes()] == predicted
