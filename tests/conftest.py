@@ -1,4 +1,4 @@
-"Fixtures: the real data where there is some, and pictures that look like it where there is none"
+"Fixtures: the real CIFAR-10, if this machine has it, and two ways to run the command"
 import os, subprocess, sys
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from fastai.data.external import fastai_path
 
 @pytest.fixture(scope='session')
 def cifar10_path():
-    "Where the real CIFAR-10 lies; never downloads"
+    "Path of the real CIFAR-10; skips the test if there is none, and never downloads it"
     path = Path(os.environ.get('CIFAR9_DATA') or fastai_path('data')/'cifar10')
     if not path.exists(): pytest.skip('the real CIFAR-10 is not on this machine; set $CIFAR9_DATA to run this test')
     return path
@@ -17,20 +17,21 @@ def cifar10_path():
 
 @pytest.fixture(scope='session')
 def cifar10(cifar10_path):
+    "The real CIFAR-10 as an `ImageArrays`"
     from cifar9.cifar10 import load_cifar10
     return load_cifar10(cifar10_path)
 
 
 @pytest.fixture
 def installed():
-    "Runs the installed command in a process of its own"
+    "Run the installed command in a process of its own"
     def run(*args, **env): return subprocess.run([Path(sys.executable).with_name('cifar9'), *map(str, args)], capture_output=True, text=True, env=os.environ | env)
     return run
 
 
 @pytest.fixture
 def cli():
-    "Runs the command in this process, which saves the seconds that its imports take"
+    "Run the command in this process, which saves the time of its imports"
     from cifar9.cli import app
     def run(*args):
         r = CliRunner().invoke(app, list(map(str, args)))
