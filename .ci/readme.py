@@ -1,7 +1,7 @@
 """Write README.md from nbs/index.ipynb; with --check, only say whether it is in step.
 
-A cell with `#| hide` is left out, `#| echo: false` leaves out its source. Markdown outputs and text outputs follow the source. Images are files
-in `images/`. Their paths, and those of notebooks, become relative to the top of the repository."""
+A cell with `#| hide` is left out, `#| echo: false` leaves out its source. Markdown outputs and text outputs follow the source.
+Images are files in `images/`. Their paths, and those of notebooks, become relative to the top of the repository."""
 import json
 import re
 import sys

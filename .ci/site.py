@@ -1,8 +1,8 @@
 """Build the documentation site: `python .ci/site.py [FOLDER]`, into `_docs` by default.
 
-nbdev processes a copy of the notebooks: it turns names in backticks into links and exported cells into signatures. smalldocs renders the result.
-This script prepares the notebooks for both, and makes the pages work offline and from any folder. Finally it looks up every link, anchor and image;
-`--check` does only that. The exit code is 1 if something is missing, with one line for each problem."""
+nbdev processes a copy of the notebooks: it turns names in backticks into links and exported cells into signatures. smalldocs renders
+the result. This script prepares the notebooks for both, and makes the pages work offline and from any folder. Finally it looks up every
+link, anchor and image; `--check` does only that. The exit code is 1 if something is missing, with one line for each problem."""
 import argparse
 import base64
 import contextlib
@@ -101,7 +101,8 @@ def process(work):
         refresh_quarto_yml()
         project = proc_nbs(force=True, n_workers=0)
     n_notebooks,n_pages = (len(list(folder.rglob('*.ipynb'))) for folder in (work/'nbs', project))
-    if n_notebooks != n_pages: sys.exit(f'nbdev made {n_pages} pages of {n_notebooks} notebooks in {work}; it skips paths with a folder that begins with a dot')
+    if n_notebooks != n_pages:
+        sys.exit(f'nbdev made {n_pages} pages of {n_notebooks} notebooks in {work}; it skips paths with a folder that begins with a dot')
     return project
 
 
@@ -133,9 +134,10 @@ def edit_markdown(nb, folder):
 
 def sidebar(notebooks):
     "The sidebar: the index, the chapters in six parts, the tutorials"
-    def numbered(folder, first, last): return [n for n in notebooks if n.parent == folder and re.match(r'\d', n.name) and first <= int(n.name[:2]) <= last]
-    sections = {name: numbered(Path('.'), *span) for name,span in parts.items()}
-    sections['Tutorials'] = numbered(Path('tutorials'), 0, 99)
+    numbered = [n for n in notebooks if re.match(r'\d', n.name)]
+    chapters = [n for n in numbered if n.parent == Path('.')]
+    sections = {name: [n for n in chapters if first <= int(n.name[:2]) <= last] for name,(first,last) in parts.items()}
+    sections['Tutorials'] = [n for n in numbered if n.parent == Path('tutorials')]
     return ['index.ipynb', *(dict(section=name, contents=[unnumbered(n).as_posix() for n in found]) for name,found in sections.items())]
 
 
@@ -209,7 +211,8 @@ def build(site):
         project = process(work)
         finish_project(project)
         for warning in smalldocs.site.build(project, quiet=True).warnings:
-            if not re.search('broken link|output-file', warning): print(warning, file=sys.stderr) # `check` looks up links; names are right already
+            is_known = re.search('broken link|output-file', warning) # `check` looks up links, and the pages are named right already
+            if not is_known: print(warning, file=sys.stderr)
         rendered = project/cfg['doc_path']
         finish_pages(rendered)
         shutil.rmtree(site, ignore_errors=True)
@@ -246,7 +249,8 @@ def check(site):
                 count['anchors'] += 1
                 if unquote(anchor) not in anchors[target]: problems.append(f'{page}: no #{anchor} in {target}')
     for file in sorted(site.rglob('*.css')):
-        if font_import.search(file.read_text(encoding='utf-8')): problems.append(f'{file.relative_to(site)}: its fonts are loaded from a network')
+        has_remote_fonts = font_import.search(file.read_text(encoding='utf-8'))
+        if has_remote_fonts: problems.append(f'{file.relative_to(site)}: its fonts are loaded from a network')
     return problems,count
 
 

@@ -1,37 +1,64 @@
-"Every script of bench/ runs and prints its table; what it says is nobody's business here"
-import subprocess, sys
+"Every script of bench/ runs and prints its table; the figures are not tested"
+import subprocess
+import sys
+import tarfile
 from pathlib import Path
 
 import pytest
 
 bench = Path(__file__).parents[1]/'bench'
-short = { # script: arguments that make it quick
+quick = { # script: arguments that make it quick
     'augment.py': '--images 64 --rounds 1',
     'epoch.py': '--rounds 1 --images 512',
-    'gpu.py': '--device cpu --images 512 --rounds 1 --skip-training',
+    'gpu.py': 'speed --device cpu --images 512 --rounds 1',
     'startup.py': '--rounds 1',
     'train_step.py': '--steps 1 --rounds 1 --only first',
 }
-with_runs = {'time_to_accuracy.py', 'what_helps.py', 'card.py', 'pictures.py', 'turns.py'} # train on CIFAR-10, draw or publish what they trained, or are imported
+with_runs = {'time_to_accuracy.py', 'what_helps.py', 'card.py', 'figures.py'} # they train on CIFAR-10, or draw and publish runs
+imported = {'turns.py'}
 
 
-def test_no_script_is_forgotten(): assert {f.name for f in bench.glob('*.py')} == set(short) | with_runs
+def run(script, *args, **kwargs):
+    "What a script prints"
+    result = subprocess.run([sys.executable, bench/script, *map(str, args)], capture_output=True, text=True, timeout=600, **kwargs)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def table_of(text): return [line for line in text.splitlines() if line.startswith('|')]
+
+
+def test_no_script_is_forgotten(): assert {f.name for f in bench.glob('*.py')} == set(quick) | with_runs | imported
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('script', short)
+@pytest.mark.parametrize('script', quick)
 def test_a_script_prints_its_table(script, tmp_path):
-    run = subprocess.run([sys.executable, bench/script, *short[script].split(' ')], capture_output=True, text=True, cwd=tmp_path, timeout=600)
-    assert run.returncode == 0, run.stderr
-    rows = [line for line in run.stdout.splitlines() if line.startswith('|')]
-    assert len(rows) >= 4 and len({row.count('|') for row in rows}) == 1, run.stdout
+    text = run(script, *quick[script].split(), cwd=tmp_path)
+    rows = table_of(text)
+    assert len(rows) >= 4 and len({row.count('|') for row in rows}) == 1, text
 
 
 @pytest.mark.slow
-def test_a_watched_run_tells_when_it_had_which_accuracy(tmp_path):
-    run = subprocess.run([sys.executable, bench/'time_to_accuracy.py', '--out', tmp_path/'w', '--seeds', '7', '--goal', '.01', '--data', 'shapes10', '--epochs', '2', '--bs', '500'], capture_output=True, text=True, timeout=600)
-    assert run.returncode == 0, run.stderr
-    lines = (tmp_path/'w_7'/'wall_clock.csv').read_text().splitlines()
-    minutes = [float(line.split(',')[1]) for line in lines[1:]]
-    assert [line.split(',')[0] for line in lines] == ['epoch','1','2','end'] and minutes == sorted(minutes) and 0 < minutes[0]
-    assert 'mean' in run.stdout and 'plain_step_ms' in (tmp_path/'w.json').read_text()
+def test_time_to_accuracy_records_when_each_accuracy_was_reached(tmp_path):
+    options = '--seeds 7 --goal .01 --data shapes10 --epochs 2 --bs 500'.split()
+    text = run('time_to_accuracy.py', '--out', tmp_path/'w', *options)
+    lines = [line.split(',') for line in (tmp_path/'w_7'/'wall_clock.csv').read_text().splitlines()]
+    minutes = [float(line[1]) for line in lines[1:]]
+    assert [line[0] for line in lines] == ['epoch','1','2','end'] and minutes == sorted(minutes) and 0 < minutes[0]
+    assert 'mean' in text and 'plain_step_ms' in (tmp_path/'w.json').read_text()
+
+
+@pytest.mark.slow
+def test_a_training_on_a_lent_machine_goes_on_where_it_was_interrupted(tmp_path):
+    options = 'train --recipe fast --model fast_net --data shapes10 --device cpu --set epochs=2 bs=500'.split()
+    def without_seconds(line): return line.rpartition(',')[0]
+    def history(folder, seed):
+        with tarfile.open(folder/f'fast_net_fast_{seed}.tar') as tar:
+            lines = tar.extractfile(f'fast_net_fast_{seed}/history.csv').read().decode().splitlines()
+        return [without_seconds(line) for line in lines]
+    first = run('gpu.py', *options, '--out', tmp_path/'first', '--seeds', 1)
+    assert len(table_of(first)) == 3 and len(history(tmp_path/'first', 1)) == 3
+    second = run('gpu.py', *options, '--out', tmp_path/'second', '--seeds', 1, 2, '--resume', tmp_path/'first')
+    assert 'fast_net_fast_1 is finished' in second and len(table_of(second)) == 4
+    assert history(tmp_path/'second', 1) == history(tmp_path/'first', 1) != history(tmp_path/'second', 2)

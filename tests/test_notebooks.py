@@ -75,9 +75,9 @@ def test_there_are_notebooks(): assert len(notebooks) >= 18
 
 @pytest.mark.parametrize('path', notebooks, ids=lambda p: p.name)
 def test_notebook(path):
-    advice = f'{path.name} was saved by other code; execute it and save it with its outputs, or flag what differs from run to run with #| varies'
     stale = stale_cells(path)
-    assert not stale, '\n'.join([advice, *stale])
+    advice = 'execute it and save it with its outputs, or flag what differs from run to run with #| varies'
+    assert not stale, '\n'.join([f'{path.name} was saved by other code; {advice}', *stale])
 
 
 def test_a_stale_output_is_found(tmp_path):

@@ -70,7 +70,8 @@ def test_the_sidebar_has_every_notebook_in_its_part():
     index,*sections = doc_site.sidebar(notebooks)
     assert [s['section'] for s in sections] == ['Data', 'Augmentation', 'Measuring', 'Networks', 'Training', 'Using', 'Tutorials']
     assert sections[1]['contents'] == ['vectorized.ipynb', 'targets.ipynb', 'augment.ipynb']
-    assert sorted([index, *(page for s in sections for page in s['contents'])]) == sorted(doc_site.unnumbered(n).as_posix() for n in notebooks)
+    found = [index, *(page for s in sections for page in s['contents'])]
+    assert sorted(found) == sorted(doc_site.unnumbered(n).as_posix() for n in notebooks)
 
 
 @pytest.fixture(scope='module')
@@ -103,7 +104,8 @@ def browser():
     options = webdriver.ChromeOptions()
     options.binary_location = binary
     only_this_machine = '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1'
-    for option in ('--headless=new', '--no-sandbox', '--disable-dev-shm-usage', '--disable-gpu', only_this_machine): options.add_argument(option)
+    for option in ('--headless=new', '--no-sandbox', '--disable-dev-shm-usage', '--disable-gpu', only_this_machine):
+        options.add_argument(option)
     options.set_capability('goog:loggingPrefs', {'browser': 'ALL'})
     chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
     yield chrome
@@ -118,10 +120,11 @@ def show(browser, url, width, scheme, height=900):
 
 @pytest.mark.slow
 def test_every_notebook_is_in_the_navigation_in_order(site):
-    notebooks = [root/'nbs'/'index.ipynb', *sorted((root/'nbs').glob('[0-9]*.ipynb')), *sorted((root/'nbs'/'tutorials').glob('[0-9]*.ipynb'))]
+    nbs = root/'nbs'
+    notebooks = [nbs/'index.ipynb', *sorted(nbs.glob('[0-9]*.ipynb')), *sorted(nbs.glob('tutorials/[0-9]*.ipynb'))]
     links = [a['href'] for a in doc_site.parse((site/'index.html').read_text()).select('#quarto-sidebar .sidebar-item a[href]')]
     pages = [link for link in dict.fromkeys(links) if link != '#']
-    assert pages == [doc_site.page_of(f.relative_to(root/'nbs')).as_posix() for f in notebooks]
+    assert pages == [doc_site.page_of(f.relative_to(nbs)).as_posix() for f in notebooks]
 
 
 @pytest.mark.slow

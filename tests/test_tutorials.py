@@ -1,4 +1,4 @@
-"""Every tutorial runs from top to bottom where a reader opens it: alone in a folder, with the installed package and nothing else of the project.
+"""Every tutorial runs from top to bottom where a reader opens it: alone in a folder, with the installed package and nothing else.
 
 `pytest -m tutorial --durations=0` runs them and prints how long each takes."""
 import importlib.metadata

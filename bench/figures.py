@@ -1,0 +1,74 @@
+"""Draws the figures of the README that show trainings: `images/time_to_accuracy.png` and `images/brief_curve.png`.
+
+    python bench/figures.py
+
+It reads `images`: the runs that `time_to_accuracy.py` watched, the milliseconds of the plain loop that it measured after them, and the
+first epochs of the recipe `brief`. The accuracies of the original are in `bench/original_curve.tsv`."""
+import json
+from pathlib import Path
+
+import matplotlib
+matplotlib.use('agg')
+import matplotlib.pyplot as plt
+import pandas as pd
+
+here = Path(__file__).parent
+images = here.parent/'images'
+original = pd.read_csv(here/'original_curve.tsv', sep='\t')
+steps_per_epoch = 50_000//128
+
+
+def summary_of(name): return json.loads((images/f'{name}.json').read_text())
+
+
+def plot_runs(ax, name, color, label):
+    "Accuracy over minutes of all runs of one summary"
+    seeds = summary_of(name)['seeds']
+    plural = 's' if len(seeds) > 1 else ''
+    for seed in seeds:
+        run = pd.read_csv(images/f'{name}_{seed}'/'wall_clock.csv').iloc[:-1]
+        ax.plot(run['minutes'], 100*run['accuracy'], color=color, marker='o', ms=3, lw=1.2)
+    ax.lines[-1].set_label(f'{label}, {len(seeds)} seed{plural}')
+
+
+def time_to_accuracy():
+    fig,ax = plt.subplots(figsize=(8,4.2), layout='constrained')
+    plot_runs(ax, 'fast', 'C1', 'fast_net, recipe fast')
+    plot_runs(ax, 'fast_dilated', 'C0', 'dilated_net, recipe fast')
+    epoch = steps_per_epoch*summary_of('fast')['plain_step_ms']/1e3 # seconds
+    label = f'the original: plain loop, {epoch:.0f} s an epoch'
+    ax.plot(original['epoch']*epoch/60, original['test_accuracy'], color='C7', lw=1.2, label=label)
+    ax.axhline(85, color='k', lw=.8, ls=':')
+    ax.set_xscale('log')
+    ax.set_xticks([.5,1,2,5,10,20,60,120,300,600])
+    ax.xaxis.set_major_formatter('{x:g}')
+    ax.minorticks_off()
+    ax.set_ylim(35, 92)
+    ax.set_xlabel('minutes from a cold start, on two cores')
+    ax.set_ylabel('test accuracy, %')
+    ax.grid(alpha=.3)
+    ax.legend(loc='lower right', fontsize=9)
+    fig.savefig(images/'time_to_accuracy.png', dpi=110)
+
+
+def brief_curve():
+    fig,ax = plt.subplots(figsize=(8,3.8), layout='constrained')
+    run = pd.read_csv(images/'brief_15'/'history.csv')
+    first = original[original['epoch'] <= len(run)]
+    for ours,theirs,color,what in (('accuracy','test_accuracy','C0','test'), ('train_accuracy','train_accuracy','C1','training')):
+        ax.plot(first['epoch'], first[theirs], color=color, ls='--', marker='s', ms=3, lw=1, label=f'the original, {what}')
+        ax.plot(run['epoch'], 100*run[ours], color=color, marker='o', ms=4, label=f'`brief` here, {what}')
+    gap = 100*run['accuracy'].values - first['test_accuracy'].values
+    span = f'{gap.mean():+.1f} points on average, {gap.min():+.1f} to {gap.max():+.1f}'
+    ax.set_title(f"test accuracy minus the original's: {span}", fontsize=10)
+    ax.set_xlabel('epoch')
+    ax.set_ylabel('accuracy, %')
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.grid(alpha=.3)
+    ax.legend(fontsize=9)
+    fig.savefig(images/'brief_curve.png', dpi=110)
+
+
+if __name__ == '__main__':
+    time_to_accuracy()
+    brief_curve()
