@@ -91,6 +91,7 @@ def activation(
     "A new activation module"
     return _by_name('act', name, acts)()
 
+# %% ../nbs/09_blocks.ipynb #09a5e411
 def norm_act_drop(
     nf:int,          # channels
     drop:float=0.1,  # probability of dropout, 0 to below 1

@@ -19,8 +19,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from .blocks import (BlueprintBlock, DilatedBlock, OutputBlock, ResidualPair, activation, blueprint_unit, conv_unit,
-                           depthwise_separable_conv, norm_act_drop, separable_unit, sequential)
+from .blocks import BlueprintBlock, DilatedBlock, OutputBlock, ResidualPair, activation, blueprint_unit, conv_unit
+from .blocks import depthwise_separable_conv, norm_act_drop, separable_unit, sequential
 from .datasets import atomic_write
 from .receptive_field import receptive_field
 from .summary import layer_table
@@ -28,14 +28,16 @@ from .summary import layer_table
 # %% ../nbs/10_models.ipynb #4ac89daa
 models = {} # name: model function
 
-def register_model(make_net):
+def register_model(
+    make_net, # model function; if it takes `**`, call it `kwargs`
+):
     "Decorator that adds a model function to `models`; its networks get `made_by`, the function's name and its arguments"
     @wraps(make_net)
     def make(*args, **kwargs):
         net = make_net(*args, **kwargs)
         arguments = inspect.signature(make_net).bind(*args, **kwargs).arguments
-        variable = arguments.pop('kwargs', {})
-        net.made_by = make_net.__name__, arguments | variable
+        extra = arguments.pop('kwargs', {})
+        net.made_by = make_net.__name__, arguments | extra
         return net
     models[make_net.__name__] = make
     return make
@@ -181,10 +183,19 @@ def save_weights(
     tensors = {name:tensor.contiguous() for name,tensor in model.state_dict().items()}
     with atomic_write(file) as part: save_file(tensors, part)
 
+# %% ../nbs/10_models.ipynb #10a5e409
+def _read_tensors(file):
+    "`{name: tensor}` of a safetensors file"
+    try: return load_file(file)
+    except FileNotFoundError: raise FileNotFoundError(f"no weights at '{file}', expected a file that `save_weights` wrote") from None
+    except SafetensorError as e:
+        reason = str(e).splitlines()[0]
+        raise ValueError(f"'{file}' is not a complete safetensors file ({reason}); copy it again, or train again") from e
+
 def load_weights(
     model:nn.Module,
     file:str|Path,   # written by `save_weights`
-    skip_mismatched:bool=False, # keep the model's own tensor where the file's has another shape, as in a last layer for other classes
+    skip_mismatched:bool=False, # keep the model's own tensor where the file's has another shape
 )->nn.Module:        # the same model
     "Read the weights file of a model with the same layers"
     tensors = _read_tensors(file)
@@ -196,14 +207,6 @@ def load_weights(
         advice = 'create the model with the arguments that it was trained with'
         raise ValueError(f"the weights in '{file}' do not fit {_name_of(model)} ({reason}); {advice}") from e
     return model
-
-def _read_tensors(file):
-    "`{name: tensor}` of a safetensors file"
-    try: return load_file(file)
-    except FileNotFoundError: raise FileNotFoundError(f"no weights at '{file}', expected a file that `save_weights` wrote") from None
-    except SafetensorError as e:
-        reason = str(e).splitlines()[0]
-        raise ValueError(f"'{file}' is not a complete safetensors file ({reason}); copy it again, or train again") from e
 
 # %% ../nbs/10_models.ipynb #33d52b76
 def list_pretrained()->list:
@@ -220,6 +223,13 @@ def pretrained_folder(
         raise ValueError(f"no weights of '{name}' in the package, expected one of: {', '.join(known)}; {advice}")
     return Path(str(files('cifar9')/'weights'/name))
 
+# %% ../nbs/10_models.ipynb #10a5e40b
+def _unknown_model(name):
+    "The error for a name that is not in `models`"
+    similar = difflib.get_close_matches(name, models, 1)
+    guess = f'did you mean {similar[0]}? ' if similar else ''
+    return ValueError(f"unknown model '{name}'; {guess}known: {', '.join(models)}")
+
 def create_model(
     name:str,              # in `list_models()`
     pretrained:bool=False, # load the weights in the package; with another `n_out` than 10, all but the last layer's
@@ -231,12 +241,6 @@ def create_model(
     if not pretrained: return net
     new_classes = kwargs.get('n_out', 10) != 10
     return load_weights(net, pretrained_folder(name)/'model.safetensors', skip_mismatched=new_classes).eval()
-
-def _unknown_model(name):
-    "The error for a name that is not in `models`"
-    similar = difflib.get_close_matches(name, models, 1)
-    guess = f'did you mean {similar[0]}? ' if similar else ''
-    return ValueError(f"unknown model '{name}'; {guess}known: {', '.join(models)}")
 
 # %% ../nbs/10_models.ipynb #10a5e405
 class ModelList(list):
@@ -262,6 +266,20 @@ def list_models(
     "Names that `create_model` knows"
     return ModelList(models)
 
+# %% ../nbs/10_models.ipynb #10a5e40c
+def _made_by(model):
+    "Name of the model function, and the arguments of its call"
+    if hasattr(model, 'made_by'): return model.made_by
+    advice = f"create it with `create_model`, known: {', '.join(models)}; or register your own model function"
+    raise ValueError(f'no model function made this {type(model).__name__}, so `load_model` could not make it again; {advice}')
+
+def _as_json(config):
+    "Text of a `config.json`"
+    try: return json.dumps(config, indent=1) + '\n'
+    except TypeError as e:
+        advice = 'use numbers, texts and lists, or register a model function without that argument'
+        raise ValueError(f'config.json cannot hold a value of {config["model"]} ({e}); {advice}') from e
+
 # %% ../nbs/10_models.ipynb #54aa3c7c
 def save_model(
     model:nn.Module,  # made by `create_model` or by a model function
@@ -282,44 +300,14 @@ def save_model(
     text = _as_json(config | about)
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(model, folder/'model.safetensors')
-    with atomic_write(folder/'config.json') as part: part.write_text(text+'\n')
+    with atomic_write(folder/'config.json') as part: part.write_text(text)
     return folder
 
-def _made_by(model):
-    "Name of the model function, and the arguments of its call"
-    if hasattr(model, 'made_by'): return model.made_by
-    advice = f"create it with `create_model`, known: {', '.join(models)}; or register your own model function"
-    raise ValueError(f'no model function made this {type(model).__name__}, so `load_model` could not make it again; {advice}')
-
-def _as_json(config):
-    try: return json.dumps(config, indent=1)
-    except TypeError as e:
-        advice = 'register a model function without such an argument, as `strided_net` is'
-        raise ValueError(f'config.json cannot hold an argument of {config["model"]} ({e}); {advice}') from e
-
-# %% ../nbs/10_models.ipynb #10a5e406
-def load_model(
-    source:str|Path, # name of a model with weights in the package, run folder, or folder that `save_model` wrote
-)->nn.Module:        # in evaluation mode; its attribute `config` holds classes, mean and std
-    "Load a trained network"
-    folder = _model_folder(source)
-    model = _read_model(folder/'config.json')
-    weights = folder/'model.safetensors'
-    if not weights.exists():
-        advice = f'continue it with `cifar9 train --resume {source}`'
-        raise FileNotFoundError(f"the run in '{source}' is not done, it has no model.safetensors; {advice}")
-    return load_weights(model, weights).eval()
-
-def _model_folder(source):
-    "`source` if it is a folder with a model, else the folder of the weights in the package"
-    folder = Path(source)
-    if not folder.exists():
-        if str(source) in models: return pretrained_folder(str(source))
-        known = ', '.join(list_pretrained())
-        raise FileNotFoundError(f"'{source}' is neither a folder nor a model, expected a run folder or one of: {known}")
-    if not (folder/'config.json').is_file():
-        raise FileNotFoundError(f"'{folder}' has no config.json, expected a folder that `train` or `save_model` wrote")
-    return folder
+# %% ../nbs/10_models.ipynb #10a5e40d
+def _model_arguments(config):
+    "Arguments of the model function: `args`, or in run folders without it, `drop` of the recipe's settings"
+    if 'args' in config: return config['args']
+    return {'drop': config['settings']['drop']}
 
 def _read_model(file):
     "The untrained network of a `config.json`, with its attribute `config`"
@@ -335,7 +323,26 @@ def _read_model(file):
     model.config = config
     return model
 
-def _model_arguments(config):
-    "Arguments of the model function: `args`, or in run folders without it, `drop` of the recipe's settings"
-    if 'args' in config: return config['args']
-    return {'drop': config['settings']['drop']}
+# %% ../nbs/10_models.ipynb #10a5e406
+def _model_folder(source):
+    "`source` if it is a folder with a model, else the folder of the weights in the package"
+    folder = Path(source)
+    if not folder.exists():
+        if str(source) in models: return pretrained_folder(str(source))
+        known = ', '.join(list_pretrained())
+        raise FileNotFoundError(f"'{source}' is neither a folder nor a model, expected a run folder or one of: {known}")
+    if not (folder/'config.json').is_file():
+        raise FileNotFoundError(f"'{folder}' has no config.json, expected a folder that `train` or `save_model` wrote")
+    return folder
+
+def load_model(
+    source:str|Path, # name of a model with weights in the package, run folder, or folder that `save_model` wrote
+)->nn.Module:        # in evaluation mode; its attribute `config` holds classes, mean and std
+    "Load a trained network"
+    folder = _model_folder(source)
+    model = _read_model(folder/'config.json')
+    weights = folder/'model.safetensors'
+    if not weights.exists():
+        advice = f'continue it with `cifar9 train --resume {source}`'
+        raise FileNotFoundError(f"the run in '{source}' is not done, it has no model.safetensors; {advice}")
+    return load_weights(model, weights).eval()
