@@ -39,7 +39,7 @@ def by_autograd(net, layers, size):
 def agrees(model, layers, size=(3,32,32), units=3):
     nodes,rng,compared,witness = read_graph(model, size),np.random.default_rng(0),0,by_autograd(linear(model), layers, size)
     for layer in layers:
-        n = next(x for x in reversed(nodes) if x.name == layer or layer in x.inside).after
+        n = next(x for x in reversed(nodes) if x.name == layer or layer in x.parents).out_size
         for unit in {(0,0), (n[0]-1,n[1]//2), *[tuple(map(int, rng.integers(0, n))) for _ in range(units)]}:
             assert np.array_equal(seen_pixels(nodes, unit, layer).on(size[1:]), witness(layer, unit)), (layer, unit)
             compared += 1
@@ -49,7 +49,7 @@ def agrees(model, layers, size=(3,32,32), units=3):
 @pytest.mark.parametrize('name', list_models())
 def test_every_model(name):
     model = create_model(name, drop=0)
-    maps = {n.name for n in read_graph(model) if max(n.after) > 1}
+    maps = {n.name for n in read_graph(model) if max(n.out_size) > 1}
     layers = [n for n,m in model.named_modules() if isinstance(m, nn.Conv2d) and n in maps]
     assert agrees(model, layers) >= 4*len(layers) > 40
 
@@ -94,7 +94,7 @@ step = st.tuples(st.sampled_from(['conv','conv','conv','pool','cat','add']), st.
 def test_random_graphs(plan, i, j):
     model = Drawn(plan)
     nodes = read_graph(model, (1,24,24))
-    unit = i%nodes[-1].after[0], j%nodes[-1].after[1]
+    unit = i%nodes[-1].out_size[0], j%nodes[-1].out_size[1]
     assert np.array_equal(seen_pixels(nodes, unit, 'last').on((24,24)), by_autograd(linear(model), ['last'], (1,24,24))('last', unit))
 
 
@@ -167,7 +167,7 @@ def test_shufflenet_is_refused_and_not_cut_short():
 def test_gates_rows_and_reuse(f):
     model = Made(lambda s, x: s.last(f(s, x)), c=conv(), d=conv(1), last=nn.Identity())
     nodes,net = read_graph(model, (4,16,16)), linear(model)
-    for unit in ((0,0), tuple(n//2 for n in nodes[-1].after)): assert np.array_equal(seen_pixels(nodes, unit, 'last').on((16,16)), by_autograd(net, ['last'], (4,16,16))('last', unit))
+    for unit in ((0,0), tuple(n//2 for n in nodes[-1].out_size)): assert np.array_equal(seen_pixels(nodes, unit, 'last').on((16,16)), by_autograd(net, ['last'], (4,16,16))('last', unit))
 
 
 @pytest.mark.parametrize('norm,field', [(nn.BatchNorm2d(4, track_running_stats=False), 256), (nn.InstanceNorm2d(4, track_running_stats=True), 9), (nn.InstanceNorm2d(4), 256), (nn.BatchNorm2d(4), 9)])
