@@ -25,7 +25,7 @@ from .cifar10 import load_data
 from .loaders import cifar_dls
 from .augment import AlbumentationsTransform, flip_shift_tfms
 from .models import create_model, load_model, save_weights
-from .learner import _precision, cifar_learner, gains_by_bf16
+from .learner import cifar_learner, gains_by_bf16
 from .recipes import recipes
 
 # %% ../nbs/13_runs.ipynb #7f6b6d7a
@@ -139,7 +139,7 @@ class RunRecorder(Callback):
         if self.log: self.log(f"epoch {row['epoch']}/{self.n_epoch}  train {row['train_loss']:.3f} {row['train_accuracy']:.1%}{valid}  {row['seconds']:.0f} s")
 
     def _checkpoint(self):
-        state = dict(epoch=self.epoch+1, model=self.model.state_dict(), opt=_plain(self.opt.state_dict()), clock=self.dls.train.clock.epoch, torch_rng=torch.get_rng_state(), cuda_rng=torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [], python_rng=random.getstate())
+        state = dict(epoch=self.epoch+1, model=self.model.state_dict(), opt=_plain(self.opt.state_dict()), clock=self.dls.train.epoch_counter.epoch, torch_rng=torch.get_rng_state(), cuda_rng=torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [], python_rng=random.getstate())
         torch.save(state, part := self.folder/'checkpoint.pt.part')
         os.replace(part, self.folder/'checkpoint.pt')
 
@@ -159,7 +159,7 @@ def _restore(learn, folder):
             learn.model.load_state_dict(state['model'])
             learn.create_opt()
             learn.opt.load_state_dict(state['opt'])
-            learn.dls.train.clock.epoch,done = state['clock'],state['epoch']
+            learn.dls.train.epoch_counter.epoch,done = state['clock'],state['epoch']
             torch.set_rng_state(state['torch_rng'])
             if state['cuda_rng'] and torch.cuda.is_available(): torch.cuda.set_rng_state_all(state['cuda_rng'])
             version,ints,gauss = state['python_rng']
@@ -235,7 +235,7 @@ def train(
     if resume is None:
         folder.mkdir(parents=True, exist_ok=True)
         _claim(folder, config | dict(
-            precision=_precision(precision, learn.dls.device)[0], device=str(learn.dls.device), classes=list(images.classes), mean=mean.tolist(), std=std.tolist(),
+            precision=learn.precision, device=str(learn.dls.device), classes=list(images.classes), mean=mean.tolist(), std=std.tolist(),
             n_train=len(learn.dls.train_ds), augmentation=[t.to_dict() for t in learn.dls.train.after_item.fs if isinstance(t, AlbumentationsTransform)],
             source=images.source.replace(str(Path.home()), '~'), versions=versions(), machine=machine(), started=datetime.now(timezone.utc).isoformat(timespec='seconds')))
     done = _restore(learn, folder) if resume is not None else 0
