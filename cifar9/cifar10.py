@@ -7,7 +7,7 @@ __all__ = ['cifar10_classes', 'cifar10_checksum', 'read_cifar10', 'find_cifar10'
            'load_cifar10', 'load_data']
 
 # %% ../nbs/01_cifar10.ipynb #2518542d
-import codecs, hashlib, io, os, pickle, re, tarfile, warnings, zipfile, zlib
+import hashlib, io, os, pickle, re, tarfile, warnings, zipfile, zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,20 +58,26 @@ def _read_tree(root):
             for file in folder.glob('*.png'): yield _Record(split, label, file.name, _decode(file, file))
 
 # %% ../nbs/01_cifar10.ipynb #01b4df91
-_reconstruct = np.zeros(0).__reduce__()[0] # the function by which NumPy unpickles arrays; its module differs between NumPy 1 and 2
-_allowed_globals = {
-    ('numpy.core.multiarray','_reconstruct'): _reconstruct,
-    ('numpy._core.multiarray','_reconstruct'): _reconstruct,
-    ('numpy','ndarray'): np.ndarray,
-    ('numpy','dtype'): np.dtype,
-    ('_codecs','encode'): codecs.encode,
-}
+class _PickledArray:
+    "Replaces NumPy's array and data type in a pickle, and keeps what the pickle says about them"
+    def __init__(self, *args): pass
+    def __setstate__(self, state): self.state = state
+    def pixels(self):
+        "The bytes of the array as uint8, in its shape"
+        _,shape,_,is_fortran,data = self.state
+        order = 'F' if is_fortran else 'C'
+        return np.frombuffer(data, np.uint8).reshape(shape, order=order)
 
-class _ArrayUnpickler(pickle.Unpickler):
-    "Unpickle arrays, containers and bytes; refuse everything else"
+def _encode(text, encoding):
+    "Python 3 writes bytes to a pickle of protocol 2 as text in this encoding"
+    return text.encode('latin1')
+
+class _BatchUnpickler(pickle.Unpickler):
+    "Unpickle containers, numbers, bytes and arrays; refuse everything else"
     def find_class(self, module, name):
-        if (module,name) not in _allowed_globals: raise pickle.UnpicklingError(f'{module}.{name} is not allowed in a batch of CIFAR-10')
-        return _allowed_globals[module,name]
+        if name in ('_reconstruct','ndarray','dtype') and module.split('.')[0] == 'numpy': return _PickledArray
+        if (module,name) == ('_codecs','encode'): return _encode
+        raise pickle.UnpicklingError(f'{module}.{name} is not allowed in a batch of CIFAR-10')
 
 # %% ../nbs/01_cifar10.ipynb #45e9d0b8
 _unpickling_errors = (pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError, AttributeError, OverflowError, MemoryError)
@@ -79,8 +85,8 @@ _unpickling_errors = (pickle.UnpicklingError, EOFError, LookupError, TypeError, 
 def _batch_records(file, path):
     "Records of an open batch file; `path` ends in `data_batch_1` ... `data_batch_5` or `test_batch`"
     try:
-        batch = _ArrayUnpickler(file, encoding='bytes').load()
-        images = batch[b'data'].reshape(-1,3,32,32).transpose(0,2,3,1)
+        batch = _BatchUnpickler(file, encoding='bytes').load()
+        images = batch[b'data'].pixels().reshape(-1,3,32,32).transpose(0,2,3,1)
         labels = [int(label) for label in batch[b'labels']]
         names = [name.decode() for name in batch[b'filenames']]
     except _unpickling_errors as e:
@@ -207,7 +213,8 @@ def _entries(folder):
 def _cache_file(root):
     "Cache file for the data at `root`; its name changes when any file or folder below `root` does"
     digest = hashlib.blake2b(str(root.resolve()).encode(), digest_size=12)
-    for entry in [root] if root.is_file() else _entries(root):
+    entries = [root] if root.is_file() else _entries(root)
+    for entry in entries:
         stat = entry.stat()
         digest.update(f'{os.fspath(entry)}/{stat.st_size}/{stat.st_mtime_ns}'.encode())
     return cache_folder()/f'cifar10-{digest.hexdigest()}.npz'

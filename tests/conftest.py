@@ -25,7 +25,8 @@ def cifar10(cifar10_path):
 @pytest.fixture
 def installed():
     "Run the installed command in a process of its own"
-    def run(*args, **env): return subprocess.run([Path(sys.executable).with_name('cifar9'), *map(str, args)], capture_output=True, text=True, env=os.environ | env)
+    command = Path(sys.executable).with_name('cifar9')
+    def run(*args, **env): return subprocess.run([command, *map(str, args)], capture_output=True, text=True, env=os.environ | env)
     return run
 
 
