@@ -76,12 +76,6 @@ class _Call:
         by_position = self.args[position] if position < len(self.args) else default
         return self.kwargs.get(name, by_position)
 
-class _Effect(NamedTuple):
-    "What a call does to a feature map; the fields are those of `Node`"
-    kind:str
-    windows:tuple=None
-    pool:str=''
-
 # %% ../nbs/06_receptive_field.ipynb #6a40b7f3
 def _windows(ks, stride=1, padding=0, dilation=1):
     "The `Window`s along rows and columns; each argument is a number or a pair"
@@ -94,57 +88,54 @@ def _convolution(call):
         raise ValueError(f"padding_mode of {call.name} is '{conv.padding_mode}', expected 'zeros'; use nn.ZeroPad2d")
     if padding == 'valid': padding = 0
     if padding == 'same': padding = tuple(d*(k-1)//2 for k,d in zip(conv.kernel_size, conv.dilation))
-    return _Effect('window', _windows(conv.kernel_size, conv.stride, padding, conv.dilation))
+    return dict(kind='window', windows=_windows(conv.kernel_size, conv.stride, padding, conv.dilation))
 
 def _pooling(call, pool):
     ks = call.arg(0, 'kernel_size')
     stride = call.arg(1, 'stride') or ks
     dilation = call.arg(3, 'dilation', 1) if pool == 'max' else 1
-    return _Effect('window', _windows(ks, stride, call.arg(2, 'padding', 0), dilation), pool)
+    return dict(kind='window', windows=_windows(ks, stride, call.arg(2, 'padding', 0), dilation), pool=pool)
 
 def _adaptive_pooling(call, pool):
     "An adaptive pooling is an ordinary one where the sizes divide"
-    if call.out_size == (1,1): return _Effect('global', pool=pool)
+    if call.out_size == (1,1): return dict(kind='global', pool=pool)
     sizes = list(zip(call.in_size, call.out_size))
     if any(n_in % n_out for n_in,n_out in sizes):
         raise ValueError(f'{call.name} pools {call.in_size} units to {call.out_size}; expected an output size that divides the input')
     ks = tuple(n_in//n_out for n_in,n_out in sizes)
-    return _Effect('window', _windows(ks, ks), pool)
+    return dict(kind='window', windows=_windows(ks, ks), pool=pool)
 
 def _zero_padding(call):
     left,_,top,_ = call.op.padding
-    return _Effect('window', _windows(1, padding=(top,left)))
+    return dict(kind='window', windows=_windows(1, padding=(top,left)))
 
 # %% ../nbs/06_receptive_field.ipynb #9d27f0b5
-def _elementwise(call): return _Effect('elementwise')
-
-def _norm(call): return _Effect('elementwise' if getattr(call.op, 'track_running_stats', False) else 'global')
+def _elementwise(call): return dict(kind='elementwise')
+def _merge(call): return dict(kind='merge')
+def _concatenation(call): return dict(kind='merge') if call.arg(0, 'dim', 0) in (1,-3) else None
+def _norm(call): return dict(kind='elementwise' if getattr(call.op, 'track_running_stats', False) else 'global')
 
 def _softmax(call):
     over_channels = call.op.dim in (1,-3) or (call.in_size == (1,1) and call.op.dim == -1)
-    return _Effect('elementwise') if over_channels else None
+    return dict(kind='elementwise') if over_channels else None
 
 def _reduction(call, pool):
     "Over rows and columns it is a global pooling, over channels it is elementwise"
     dims = call.arg(0, 'dim')
     if dims is None: return None
     dims = {d % len(call.in_shape) for d in (dims if isinstance(dims, (tuple,list)) else [dims])}
-    if dims >= {2,3}: return _Effect('global', pool=pool)
-    return _Effect('elementwise') if dims == {1} and len(call.out_shape) == 4 else None
-
-def _merge(call): return _Effect('merge')
-
-def _concatenation(call): return _Effect('merge') if call.arg(0, 'dim', 0) in (1,-3) else None
+    if dims >= {2,3}: return dict(kind='global', pool=pool)
+    return dict(kind='elementwise') if dims == {1} and len(call.out_shape) == 4 else None
 
 def _flattening(call):
     "Known where one unit is left"
     if call.out_size != (1,1): return None
-    return _Effect('elementwise' if call.in_size == (1,1) else 'global')
+    return dict(kind='elementwise' if call.in_size == (1,1) else 'global')
 
 def _reshape(call, keeps_rows_and_columns=True):
     "Known where rows and columns stay the last two axes, or one unit is left"
     unchanged = keeps_rows_and_columns and call.in_shape[-2:] == call.out_shape[-2:]
-    return _flattening(call) or (_Effect('elementwise') if unchanged else None)
+    return _flattening(call) or (dict(kind='elementwise') if unchanged else None)
 
 def _transpose(call):
     ndim = len(call.in_shape)
@@ -175,23 +166,23 @@ _families = [
     (_concatenation, torch.cat, torch.concat, torch.stack),
     (_merge, operator.add, operator.iadd, operator.sub, operator.isub, operator.mul, operator.imul, operator.truediv,
              torch.add, torch.sub, torch.mul, torch.div, torch.maximum, torch.minimum, 'add', 'add_', 'sub', 'mul', 'mul_', 'div'),
-    (_elementwise, nn.Identity, nn.LocalResponseNorm, nn.Dropout, nn.Dropout2d, nn.AlphaDropout, nn.FeatureAlphaDropout,
-                   nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish,
-                   nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh, nn.Sigmoid, nn.LogSigmoid, nn.Tanh, nn.Softplus, nn.Softsign,
+    (_elementwise, nn.Identity, nn.LocalResponseNorm, nn.Dropout, nn.Dropout2d, nn.AlphaDropout, nn.FeatureAlphaDropout, nn.ReLU, nn.ReLU6,
+                   nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish, nn.Hardsigmoid,
+                   nn.Hardtanh, nn.Sigmoid, nn.LogSigmoid, nn.Tanh, nn.Softplus, nn.Softsign,
                    F.relu, F.relu6, F.gelu, F.silu, F.elu, F.leaky_relu, F.dropout, F.dropout2d, F.hardswish, F.hardsigmoid,
                    F.hardtanh, F.mish, F.softplus, torch.relu, torch.sigmoid, torch.tanh, torch.clone, torch.exp, torch.neg,
                    operator.neg, 'contiguous', 'relu', 'relu_', 'sigmoid', 'tanh', 'clone', 'clamp', 'float', 'half', 'to', 'type'),
 ]
-_effect_of = {op:effect for effect,*ops in _families for op in ops}
+_family_of = {op:family for family,*ops in _families for op in ops}
 
 # %% ../nbs/06_receptive_field.ipynb #c2a7d938
 def _effect(call, inputs):
     "What `call` does to a feature map; an operation that is not known is an error, because a guess would make every later number wrong"
     candidates = type(call.op).__mro__ if isinstance(call.op, nn.Module) else [call.op]
-    family = next((_effect_of[c] for c in candidates if c in _effect_of), None)
-    is_tensor = call.out_shape is not None
-    is_sequence = is_tensor and len(call.out_shape) == 3 and any(n.out_size != (1,1) for n in inputs) # a map as tokens
-    effect = family(call) if family and is_tensor and not is_sequence else None
+    family = next((_family_of[c] for c in candidates if c in _family_of), None)
+    returns_tokens = len(call.out_shape) == 3 and any(n.out_size != (1,1) for n in inputs) # the units of a map as a sequence
+    returns_one_tensor = len(call.out_shape) > 0 # `chunk` and a pooling with indices return several
+    effect = family(call) if family and returns_one_tensor and not returns_tokens else None
     if effect is None:
         known = 'convolution, pooling, norm, activation, dropout, addition, concatenation of channels or linear layer'
         raise ValueError(f'read_graph does not know what {call.operation} at {call.name} does to a feature map; expected {known}')
@@ -238,27 +229,23 @@ def _run_on_meta(model, size):
     return traced, interpreter.env
 
 # %% ../nbs/06_receptive_field.ipynb #c22f1438
-def _holds_tensor(value):
-    return isinstance(value, torch.Tensor) or (isinstance(value, (tuple,list)) and any(isinstance(v, torch.Tensor) for v in value))
+def _holds_tensor(value): return isinstance(value, (torch.Tensor,tuple,list)) and not isinstance(value, torch.Size)
 
 def _make_node(fx_node, traced, values, nodes):
     "The `Node` of `fx_node`; `nodes` holds those of the calls before it"
     sources = [n for n in fx_node.all_input_nodes if n in nodes]
     inputs = [nodes[n] for n in sources]
-    in_shape,out_shape = values[sources[0]].shape,getattr(values[fx_node], 'shape', None)
+    name,op,module = fx_node.name,fx_node.target,None
+    if fx_node.op == 'call_module': name,op = fx_node.target,traced.get_submodule(fx_node.target)
+    if isinstance(op, nn.Module): operation,module = type(op).__name__,op
+    else: operation = getattr(op, '__name__', op)
     args,kwargs = torch.fx.map_arg((fx_node.args[1:], fx_node.kwargs), values.get)
-    if fx_node.op == 'call_module':
-        module = traced.get_submodule(fx_node.target)
-        call = _Call(fx_node.target, type(module).__name__, module, args, kwargs, in_shape, out_shape)
-    else:
-        module,function = None,fx_node.target
-        call = _Call(fx_node.name, getattr(function, '__name__', function), function, args, kwargs, in_shape, out_shape)
-    effect = _effect(call, inputs)
-    channels = out_shape[1] if len(out_shape) > 1 else 0
+    out_shape = getattr(values[fx_node], 'shape', ())
+    call = _Call(name, operation, op, args, kwargs, values[sources[0]].shape, out_shape)
     stack = fx_node.meta.get('nn_module_stack', {}) # torch.fx calls a module that runs again name@1 (read in torch 2.14)
     parents = tuple(path.split('@')[0] for path in stack)
-    return Node(call.name, call.operation, effect.kind, module, inputs, inputs[0].out_size, call.out_size, channels, effect.windows,
-                effect.pool, parents, fx_node.name)
+    return Node(name, operation, module=module, inputs=inputs, in_size=inputs[0].out_size, out_size=call.out_size, parents=parents,
+                channels=out_shape[1] if len(out_shape) > 1 else 0, fx_name=fx_node.name, **_effect(call, inputs))
 
 def _ancestors(nodes, outputs):
     "The nodes that `outputs` depend on, in the order in which they run"

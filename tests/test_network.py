@@ -1,15 +1,14 @@
-"The network of the brief against the rows it was given, an independent summary, and autograd"
+"The network of the brief, compared with the reference table of its layers and with torchsummary"
 import csv
 from pathlib import Path
 
 import pytest, torch
-
-from cifar9.summary import count_params; from cifar9.receptive_field import receptive_field
-
-from cifar9.summary import layer_table
+import torchvision.models as zoo
 
 from cifar9.brief import check_brief
 from cifar9.models import create_model, dilated_net, list_models
+from cifar9.receptive_field import receptive_field
+from cifar9.summary import count_params, draw_architecture, layer_table
 
 with open(Path(__file__).with_name('layer_table.tsv')) as f: reference = list(csv.DictReader(f, delimiter='\t'))
 
@@ -17,7 +16,8 @@ with open(Path(__file__).with_name('layer_table.tsv')) as f: reference = list(cs
 def test_every_row_of_the_brief():
     table = layer_table(dilated_net())
     assert len(reference) == 71
-    assert [(r.layer, ', '.join(map(str, r.shape)), r.params) for r in table] == [(r['layer'], r['output_shape'], int(r['params'])) for r in reference]
+    rows = [(r.layer, ', '.join(map(str, r.shape)), r.params) for r in table]
+    assert rows == [(r['layer'], r['output_shape'], int(r['params'])) for r in reference]
     assert table.total == count_params(dilated_net()) == 197_392
 
 
@@ -31,19 +31,20 @@ def test_torchsummary_prints_the_same_rows(capsys):
 
 
 @pytest.mark.parametrize('name', list_models())
-def test_every_model_meets_the_brief(name):
+def test_the_design_of_every_model_meets_the_brief(name):
     model = create_model(name)
     report = check_brief(model)
-    assert report.passed, report
+    assert report.passed and not report.training_judged, report
     assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
 
 
 def test_every_kernel_has_the_dilation_of_the_brief():
-    "The rows do not tell: a pair of dilation 1 and 2 in each block, a transition of 8, 4, 2"
+    "What the rows do not show: a pair of dilation 1 and 2 in each block, a transition of 8, 4, 2"
     net = dilated_net()
     convs = {n:m for n,m in net.named_modules() if isinstance(m, torch.nn.Conv2d)}
-    wanted = {f'{b}.look.far.conv':(2,2) for b in ('c1','c2','c3','o')} | {f'c{i}.transition.shrink':(d,d) for i,d in ((1,8),(2,4),(3,2))}
-    assert {n:m.dilation for n,m in convs.items() if m.dilation != (1,1)} == wanted
+    expected = {f'{block}.look.far.conv':(2,2) for block in ('c1','c2','c3','o')}
+    expected |= {'c1.transition.shrink':(8,8), 'c2.transition.shrink':(4,4), 'c3.transition.shrink':(2,2)}
+    assert {n:m.dilation for n,m in convs.items() if m.dilation != (1,1)} == expected
     assert {n for n,m in convs.items() if m.stride != (1,1)} == {'c1.skip','c2.skip','c3.skip'}
     assert receptive_field(net) == 67
 
@@ -53,17 +54,17 @@ def test_arguments(kwargs, layers): assert len(layer_table(dilated_net(**kwargs)
 
 
 def test_the_drawing_shows_every_convolution_and_every_parameter(tmp_path):
-    import torchvision.models as zoo
-    from cifar9.summary import draw_architecture
-    def words(fig): return [t.get_text() for t in fig.axes[0].texts]
-    fig = draw_architecture(dilated_net(), file=tmp_path/'a.svg')
-    seen = words(fig)
-    assert sum(w.endswith((' conv',' depthwise')) for w in seen) == sum(isinstance(m, torch.nn.Conv2d) for m in dilated_net().modules()) == 27
-    assert [seen.count(w) for w in ('+','dilation 8','no padding','stride 2','3x3 depthwise')] == [7, 1, 3, 3, 4]
-    panels = [int(w.split()[0].replace(',', '')) for w in seen if w.endswith('parameters')] + [464]
-    assert sum(panels) == 197_392 and {'16x32x32','32x16x16','32x8x8','32x4x4','10'} <= set(seen)
+    def texts(*args, **kwargs): return [t.get_text() for t in draw_architecture(*args, **kwargs).axes[0].texts]
+    drawn = texts(dilated_net(), file=tmp_path/'a.svg')
+    n_convs = sum(isinstance(m, torch.nn.Conv2d) for m in dilated_net().modules())
+    assert sum(t.endswith((' conv',' depthwise')) for t in drawn) == n_convs == 27
+    assert [drawn.count(t) for t in ('+','dilation 8','no padding','stride 2','3x3 depthwise')] == [7, 1, 3, 3, 4]
+    panels = [int(t.split()[0].replace(',', '')) for t in drawn if t.endswith('parameters')]
+    assert sum(panels) + 464 == 197_392 # the narrow panel of conv0 has no room for the word
+    assert {'16x32x32','32x16x16','32x8x8','32x4x4','10'} <= set(drawn)
     assert (tmp_path/'a.svg').read_text().startswith('<?xml')
-    seen = words(draw_architecture(zoo.resnet18(weights=None), (3,224,224), file=tmp_path/'b.png'))
-    assert sum(w.endswith(' conv') for w in seen) == 20 and seen.count('+') == 8 and (tmp_path/'b.png').stat().st_size > 10_000
-    block = words(draw_architecture(dilated_net().c1, (16,32,32)))
-    assert sum(w.endswith('parameters') for w in block) == 1 # what runs side by side stands in one panel
+    drawn = texts(zoo.resnet18(weights=None), (3,224,224), file=tmp_path/'b.png')
+    assert sum(t.endswith(' conv') for t in drawn) == 20 and drawn.count('+') == 8
+    assert (tmp_path/'b.png').stat().st_size > 10_000
+    block = texts(dilated_net().c1, (16,32,32))
+    assert sum(t.endswith('parameters') for t in block) == 1 # layers that run side by side share a panel
