@@ -206,10 +206,11 @@ def _first_needed(start, panels):
     "Index of the first panel that the last one takes from, other than from the output of the panel before"
     index_of = {n:i for i,p in enumerate(panels) for n in p.nodes}
     first = len(panels)-1
-    for source in (i for n in panels[-1].nodes for i in n.inputs):
-        if source is start: needed = 0
-        else: needed = index_of[source] + (source is panels[index_of[source]].nodes[-1])
-        first = min(first, needed)
+    for source in [i for n in panels[-1].nodes for i in n.inputs]:
+        if source is start: return 0
+        index = index_of[source]
+        is_output = source is panels[index].nodes[-1]
+        first = min(first, index+1 if is_output else index)
     return first
 
 def _merge_bypassed_panels(start, panels):
@@ -217,8 +218,10 @@ def _merge_bypassed_panels(start, panels):
     merged = []
     for panel in panels:
         merged.append(panel)
-        while (first := _first_needed(start, merged)) < len(merged)-1:
+        first = _first_needed(start, merged)
+        while first < len(merged)-1:
             merged[first:] = [_Panel(None, [n for p in merged[first:] for n in p.nodes])]
+            first = _first_needed(start, merged)
     return merged
 
 def _panel_title(panel):

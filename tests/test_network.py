@@ -66,5 +66,5 @@ def test_the_drawing_shows_every_convolution_and_every_parameter(tmp_path):
     drawn = texts(zoo.resnet18(weights=None), (3,224,224), file=tmp_path/'b.png')
     assert sum(t.endswith(' conv') for t in drawn) == 20 and drawn.count('+') == 8
     assert (tmp_path/'b.png').stat().st_size > 10_000
-    block = texts(dilated_net().c1, (16,32,32))
-    assert sum(t.endswith('parameters') for t in block) == 1 # layers that run side by side share a panel
+    block = dilated_net().c1
+    assert type(block).__name__ in texts(block, (16,32,32)) # the title of a single panel: the skip bypasses the others
