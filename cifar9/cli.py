@@ -6,143 +6,203 @@
 __all__ = ['app', 'data', 'train', 'evaluate', 'predict', 'summary', 'check', 'main']
 
 # %% ../nbs/17_cli.ipynb #9b1826ea
-import json, sys, typer, warnings
+import json, sys, warnings
 from contextlib import redirect_stdout
 from functools import wraps
 from pathlib import Path
+from typing import NamedTuple
+
+import typer
 
 # %% ../nbs/17_cli.ipynb #0aa869ee
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
-                  help='Small image classifiers on CIFAR-10: train, measure, check.')
+                  help='Train, measure and check small image classifiers on CIFAR-10.')
+
+class _Answer(NamedTuple):
+    text:str         # for stdout
+    exit_code:int=0
+
+def _answer(facts, text, as_json, exit_code=0):
+    "`facts` as JSON, or `text` for people"
+    return _Answer(json.dumps(facts, indent=1) if as_json else text, exit_code)
+
+def _sentence(error):
+    "What went wrong, in one line"
+    from_the_system = isinstance(error, OSError) and error.errno
+    if from_the_system: return f"'{error.filename}': {error.strerror}; choose another path"
+    return str(error)
 
 def _command(f):
-    "A subcommand: what it prints on the way goes to stderr, what it returns to stdout; wrong input exits with 2"
+    "Make a function that returns an `_Answer` a subcommand; what it prints meanwhile goes to stderr"
     @wraps(f)
     def run(*args, **kwargs):
         warnings.filterwarnings('ignore', category=FutureWarning, module='torch|fastai')
         try:
-            with redirect_stdout(sys.stderr): text,code = f(*args, **kwargs)
+            with redirect_stdout(sys.stderr): answer = f(*args, **kwargs)
         except (ValueError, OSError) as e:
-            system = isinstance(e, OSError) and e.errno # not one of ours: the system's words, and the way out
-            typer.echo(f"cifar9: '{e.filename}': {e.strerror}; name another path" if system else f'cifar9: {e}', err=True)
+            typer.echo(f'cifar9: {_sentence(e)}', err=True)
             raise typer.Exit(2) from e
         except KeyboardInterrupt:
-            typer.echo('cifar9: stopped', err=True)
+            typer.echo('cifar9: interrupted', err=True)
             raise typer.Exit(130) from None
-        typer.echo(text)
-        if code: raise typer.Exit(code)
+        typer.echo(answer.text)
+        if answer.exit_code: raise typer.Exit(answer.exit_code)
     return app.command(f.__name__)(run)
 
-def _json(o): return json.dumps(o, indent=1)
-
 _as_json = typer.Option(False, '--json', help='Print JSON.')
-
-def _settings(given):
-    "`NAME=VALUE` pairs as a dict of numbers and booleans"
-    def read(value): return value == 'true' if value in ('true','false') else int(value) if value.isdigit() else float(value)
-    try: return {name:read(value) for name,value in (pair.split('=') for pair in given)}
-    except ValueError: raise ValueError(f"--set is {' '.join(given)}, it must be NAME=VALUE with a number, true or false, as in --set whiten=false") from None
 
 # %% ../nbs/17_cli.ipynb #474f2ef9
 @_command
 def data(
-    path: Path = typer.Option(None, help='Folder or archive. Default: $CIFAR9_DATA, then the data folder of fastai, then a download.'),
+    path: Path = typer.Option(None, help="Folder or archive. Default: $CIFAR9_DATA, then fastai's data folder, then a download."),
     as_json: bool = _as_json,
 ):
-    "Say which CIFAR-10 is found, count and verify it, or fetch it."
+    "Find CIFAR-10, or download it; count and verify its images."
     from cifar9.cifar10 import find_cifar10, load_cifar10
-    where,how = find_cifar10(path)
-    d = load_cifar10(where)
-    mean,std = (s.round(4).tolist() for s in d.stats)
-    facts = dict(source=d.source, found=how, training_images=len(d.train_x), test_images=len(d.test_x), classes=d.classes, mean=mean, std=std, verified=True)
-    if as_json: return _json(facts), 0
-    return (f"CIFAR-10 at {d.source} ({how})\n{len(d.train_x):,} training images, {len(d.test_x):,} test images, 10 classes: {', '.join(d.classes)}\n"
-            f"mean {mean}, std {std}\nverified: every image and label is as published"), 0
+    found_path,how = find_cifar10(path)
+    images = load_cifar10(found_path)
+    mean,std = (values.round(4).tolist() for values in images.stats)
+    facts = dict(source=images.source, found=how, training_images=len(images.train_x), test_images=len(images.test_x),
+                 classes=images.classes, mean=mean, std=std, verified=True)
+    text = '\n'.join([
+        f'CIFAR-10 in {images.source} ({how})',
+        f"{len(images.train_x):,} training images, {len(images.test_x):,} test images, 10 classes: {', '.join(images.classes)}",
+        f'mean {mean}, std {std}',
+        'verified: every image and label is as published'])
+    return _answer(facts, text, as_json)
 
+# %% ../nbs/17_cli.ipynb #82f149d4
+def _read_setting(pair):
+    "`NAME=VALUE` as a name and a boolean or number"
+    name,_,value = pair.partition('=')
+    if value in ('true','false'): return name, value == 'true'
+    try: return name, int(value) if value.isdigit() else float(value)
+    except ValueError:
+        raise ValueError(f"--set is '{pair}', expected NAME=VALUE with a number, true or false, as in --set whiten=false") from None
+
+def _refuse_settings(ctx, resume):
+    "Raise if the command line has options that `--resume` takes from the run folder"
+    given = [p.opts[0] for p in ctx.command.params if ctx.get_parameter_source(p.name).name == 'COMMANDLINE']
+    refused = [option for option in given if option not in ('--resume','--json')]
+    if refused: raise ValueError(f"--resume takes all settings from '{resume}'; remove {', '.join(refused)}")
+
+def _run_text(run):
+    "The result of a training in three lines"
+    m = run.metrics
+    minutes = m['training_seconds']/60
+    return '\n'.join([
+        f"{m['accuracy']:.2%} of the test images ({m['correct']:,} of {m['n']:,}), loss {m['loss']:.4f}",
+        f"{m['epochs']} epochs in {minutes:.1f} minutes, {m['parameters']:,} parameters, peak memory {m['peak_memory_gb']} GB",
+        f'run folder: {run.path}'])
+
+# %% ../nbs/17_cli.ipynb #8b80ee3b
 @_command
 def train(
     data: str = typer.Option('cifar10', help='cifar10, shapes10, or the path of CIFAR-10.'),
-    model: str = typer.Option(None, help='Name of a model. Default: of the recipe.'),
+    model: str = typer.Option(None, help="Name of a model. Default: the recipe's."),
     recipe: str = typer.Option('one_cycle', help='Name of a recipe: one_cycle, brief, fast, strong.'),
-    epochs: int = typer.Option(None, help='Default: of the recipe.'),
-    lr: float = typer.Option(None, help='Highest learning rate. Default: of the recipe.'),
-    bs: int = typer.Option(None, help='Images a batch. Default: of the recipe.'),
-    set_: list[str] = typer.Option([], '--set', metavar='NAME=VALUE', help='Any other setting of the recipe, e.g. --set whiten=false; may be repeated.'),
-    seed: int = typer.Option(42, help='Of weights, shuffling and augmentation.'),
-    out: Path = typer.Option(None, help='Folder for the run. Default: the next free one in runs.'),
-    resume: Path = typer.Option(None, help='Go on with the run in this folder; all its settings are kept.'),
-    valid: str = typer.Option('test', help='Measure each epoch on: test, or a number of training images to hold out (0: on none).'),
-    num_workers: int = typer.Option(0, help='Processes that prepare batches.'),
-    precision: str = typer.Option('auto', help='auto, fp32, bf16, fp16.'),
+    epochs: int = typer.Option(None, help="Number of epochs. Default: the recipe's."),
+    lr: float = typer.Option(None, help="Highest learning rate. Default: the recipe's."),
+    bs: int = typer.Option(None, help="Batch size. Default: the recipe's."),
+    set_: list[str] = typer.Option([], '--set', metavar='NAME=VALUE', help='Another setting of the recipe; may be repeated.'),
+    seed: int = typer.Option(42, help='Seed of weights, shuffling and augmentation.'),
+    out: Path = typer.Option(None, help='Run folder to create. Default: the next free one in runs.'),
+    resume: Path = typer.Option(None, help='Run folder to continue, with all its settings.'),
+    valid: str = typer.Option('test', help='Images to measure each epoch on: test, or a number of training images to hold out (0: none).'),
+    num_workers: int = typer.Option(0, help='Number of processes that prepare batches.'),
+    precision: str = typer.Option('auto', help='auto, fp32, bf16 or fp16.'),
     as_json: bool = _as_json,
     ctx: typer.Context = None,
 ):
-    "Train into a run folder."
+    "Train a network into a run folder."
     from cifar9.runs import train as run_training
-    if resume is not None:
-        given = [p for p in ctx.params if p not in ('resume','as_json') and ctx.get_parameter_source(p).name == 'COMMANDLINE']
-        if given: raise ValueError(f"--resume takes every setting from '{resume}'; leave out {', '.join('--'+p.strip('_').replace('_','-') for p in given)}")
-    valid = int(valid) if valid.removeprefix('-').isdigit() else valid
-    bars = sys.stderr.isatty()
-    run = run_training(data, model, recipe, out=out, resume=resume, seed=seed, valid=valid, num_workers=num_workers, precision=precision, progress=bars,
-                       log=None if bars else lambda line: print(line, flush=True), **(_settings(set_) | {k:v for k,v in (('epochs',epochs),('lr',lr),('bs',bs)) if v is not None}))
-    m = run.metrics
-    if as_json: return _json(m | dict(run=str(run.path))), 0
-    return (f"{m['accuracy']:.2%} of the test images ({m['correct']:,} of {m['n']:,}), loss {m['loss']:.4f}\n"
-            f"{m['epochs']} epochs in {m['training_seconds']/60:.1f} minutes, {m['parameters']:,} parameters, peak memory {m['peak_memory_gb']} GB\n"
-            f"run folder: {run.path}"), 0
+    if resume is not None: _refuse_settings(ctx, resume)
+    settings = dict(epochs=epochs, lr=lr, bs=bs) | dict(map(_read_setting, set_))
+    settings = {name:value for name,value in settings.items() if value is not None}
+    if valid.removeprefix('-').isdigit(): valid = int(valid)
+    progress = sys.stderr.isatty() # progress bars in a terminal, lines in a file
+    run = run_training(data, model, recipe, out=out, resume=resume, seed=seed, valid=valid, num_workers=num_workers,
+                       precision=precision, progress=progress, log=None if progress else _print_now, **settings)
+    return _answer(run.metrics | dict(run=str(run.path)), _run_text(run), as_json)
+
+def _print_now(line): print(line, flush=True)
 
 # %% ../nbs/17_cli.ipynb #292bdde0
 @_command
 def evaluate(
-    run_or_model: str = typer.Argument(help='Run folder, or a model that has weights.'),
+    run_or_model: str = typer.Argument(help='Run folder, or name of a model with weights.'),
     data: str = typer.Option(None, help='cifar10, shapes10, or a path. Default: what the run was trained on.'),
-    tta: int = typer.Option(0, help='Passes of test-time augmentation to average in.'),
-    flips: bool = typer.Option(False, '--flips', help='Average each picture with its mirror image.'),
+    tta: int = typer.Option(0, help='Number of augmented passes to average in (test-time augmentation).'),
+    flips: bool = typer.Option(False, '--flips', help='Average each image with its mirror image.'),
     as_json: bool = _as_json,
 ):
-    "Loss and accuracy on the test images."
+    "Measure loss and accuracy on the test images."
     from cifar9.runs import evaluate as measure
     m = measure(run_or_model, data, tta, flips)
-    if as_json: return _json(m), 0
-    return f"{m['accuracy']:.2%} of the test images of {m['data']} ({m['correct']:,} of {m['n']:,}), loss {m['loss']:.4f}", 0
+    text = f"{m['accuracy']:.2%} of the test images of {m['data']} ({m['correct']:,} of {m['n']:,}), loss {m['loss']:.4f}"
+    return _answer(m, text, as_json)
+
+# %% ../nbs/17_cli.ipynb #f3f4c63b
+def _prediction_text(file, prediction, top):
+    "One line with the `top` most probable classes"
+    most_probable = list(prediction.probabilities.items())[:top]
+    classes = ', '.join(f'{name} {p:.1%}' for name,p in most_probable)
+    return f'{file}: {classes} ({prediction.fitted})'
+
+def _prediction_facts(file, prediction):
+    "A prediction for JSON: everything but the pixels"
+    names = ('label','probability','probabilities','fitted')
+    return dict(image=str(file)) | {name: getattr(prediction, name) for name in names}
 
 @_command
 def predict(
-    run_or_model: str = typer.Argument(help='A model that has weights, a run folder, or a folder of a saved model.'),
-    images: list[Path] = typer.Argument(help='Image files, of any size.'),
-    top: int = typer.Option(3, help='Classes to print, the likeliest first.'),
-    fit: str = typer.Option('crop', help='How a picture becomes a square: crop (its middle), squeeze, pad.'),
+    run_or_model: str = typer.Argument(help='Name of a model with weights, run folder, or folder of a saved model.'),
+    images: list[Path] = typer.Argument(help='Image files of any size.'),
+    top: int = typer.Option(3, help='Number of classes to print, the most probable first.'),
+    fit: str = typer.Option('crop', help='How to make an image square: crop (its center), squeeze or pad.'),
     as_json: bool = _as_json,
 ):
-    "The classes of pictures, with probabilities."
+    "Predict the classes of images, with probabilities."
     from cifar9.inference import Predictor
-    if top < 1: raise ValueError(f'top is {top}, it must be 1 or more; 3 is the default')
-    told = Predictor(run_or_model, fit=fit).predict_batch(images)
-    if as_json: return _json([dict(image=str(file), label=p.label, probability=p.probability, probabilities=p.probabilities, fitted=p.fitted) for file,p in zip(images, told)]), 0
-    return '\n'.join(f"{file}: {', '.join(f'{c} {v:.1%}' for c,v in list(p.probabilities.items())[:top])} ({p.fitted})" for file,p in zip(images, told)), 0
+    if top < 1: raise ValueError(f'top is {top}, expected 1 or more; 3 is the default')
+    predictions = Predictor(run_or_model, fit=fit).predict_batch(images)
+    facts = [_prediction_facts(file, p) for file,p in zip(images, predictions)]
+    text = '\n'.join(_prediction_text(file, p, top) for file,p in zip(images, predictions))
+    return _answer(facts, text, as_json)
 
-def _model(name):
-    "A network by name, or the trained one of a folder"
-    from cifar9.models import create_model, list_models, load_model
-    return create_model(name) if name in list_models() or not Path(name).exists() else load_model(name)
-
-_model_argument = typer.Argument('dilated_net', help='Name of a model, or a run folder.')
-
+# %% ../nbs/17_cli.ipynb #344e41b3
 @_command
-def summary(model: str = _model_argument, as_json: bool = _as_json):
-    "The layer table."
+def summary(
+    model: str = typer.Argument('dilated_net', help='Name of a model, run folder, or folder of a saved model.'),
+    as_json: bool = _as_json,
+):
+    "Print the layer table."
+    from cifar9.models import create_model, load_model
     from cifar9.summary import layer_table
-    table = layer_table(_model(model))
-    return (_json(dict(rows=[r._asdict() for r in table], parameters=table.total, macs=table.macs)) if as_json else str(table)), 0
+    table = layer_table(load_model(model) if Path(model).is_dir() else create_model(model))
+    facts = dict(rows=[row._asdict() for row in table], parameters=table.total, macs=table.macs)
+    return _answer(facts, str(table), as_json)
 
+# %% ../nbs/17_cli.ipynb #9e7ece7a
 @_command
-def check(model: str = _model_argument, as_json: bool = _as_json):
-    """The brief, rule by rule; exit code 1 if one is not met.
+def check(
+    run_or_model: str = typer.Argument('dilated_net', help='Run folder, or name of a model.'),
+    as_json: bool = _as_json,
+):
+    """Check the brief, rule by rule; the exit code is 1 if a rule is not met.
 
-    Of a run folder also its augmentations and its accuracy."""
+    For a run or a model with weights, this includes augmentations and test accuracy. For other models, only the design is checked."""
+    report = _brief_report(run_or_model)
+    facts = dict(passed=report.passed, training_judged=report.training_judged, rules=[vars(rule) for rule in report])
+    return _answer(facts, str(report), as_json, exit_code=0 if report.passed else 1)
+
+def _brief_report(run_or_model):
+    "The `BriefReport` of a run, of a model with weights, or of a network by name"
+    from cifar9.models import create_model, list_pretrained
+    if Path(run_or_model).is_dir() or run_or_model in list_pretrained():
+        from cifar9.runs import check_run
+        return check_run(run_or_model)
     from cifar9.brief import check_brief
-    report = check_brief(_model(model), run=model if Path(model, 'config.json').is_file() else None)
-    return (_json(dict(passed=report.passed, rules=[vars(r) for r in report])) if as_json else str(report)), int(not report.passed)
+    return check_brief(create_model(run_or_model))
 
 def main(): app()

@@ -1,18 +1,28 @@
-"The installed command with good and with bad input: one sentence, exit code 2, nothing lost"
+"The installed command: right input; wrong input, which gives one sentence and exit code 2; and files that stay as they are"
 import json, tarfile
+from pathlib import Path
 
 import numpy as np, pytest
 from PIL import Image
 
 from cifar9.cifar10 import cifar10_classes
 
+images = Path(__file__).parent.parent/'images'
 
-def one_sentence(r, *words):
-    assert r.returncode == 2, r
-    assert r.stdout == ''
-    lines = [l for l in r.stderr.splitlines() if l.strip(' █')] # a download that fails leaves the end of its progress bar
+
+def check_error(r, *words):
+    "`r` ended with exit code 2 and one sentence that contains `words`"
+    assert (r.returncode, r.stdout) == (2, ''), r
+    lines = [l for l in r.stderr.splitlines() if l.strip(' █')] # a failed download leaves the end of its progress bar
     assert len(lines) == 1 and lines[0].startswith('cifar9: '), r.stderr
     for w in words: assert str(w) in lines[0], f'{w!r} is not in {lines[0]!r}'
+
+
+def read_report(r):
+    "The report of `cifar9 check --json`, and its rules by name"
+    report = json.loads(r.stdout)
+    assert r.returncode == (0 if report['passed'] else 1)
+    return report, {rule['name']: rule for rule in report['rules']}
 
 
 @pytest.fixture
@@ -28,61 +38,85 @@ def tree(tmp_path):
 def test_installed(installed):
     r = installed('--help')
     assert r.returncode == 0 and all(c in r.stdout for c in ('data','train','evaluate','summary','check'))
-    r = installed('check')
-    assert (r.returncode, r.stderr) == (0, '') and 'the brief is met' in r.stdout
-    one_sentence(installed('evaluate', 'nowhere'), "'nowhere'")
+    r = installed('check', 'strided_net')
+    assert (r.returncode, r.stderr) == (0, '') and 'the design meets the brief' in r.stdout
+    check_error(installed('evaluate', 'nowhere'), "'nowhere'")
 
 
 @pytest.mark.parametrize('command', ['data','train','evaluate','summary','check'])
 def test_help(cli, command): assert cli(command, '--help').returncode == 0
 
 
-def test_summary_and_check(cli):
+def test_summary(cli):
     r = cli('summary')
     assert r.returncode == 0 and '71 layers, 197,392 parameters' in r.stdout
-    assert json.loads(cli('check', '--json').stdout)['passed'] is True
-    one_sentence(cli('check', 'dilated_nett'), "'dilated_nett'", 'dilated_net')
+
+
+def test_check_of_a_network_judges_its_design(cli):
+    report,rules = read_report(cli('check', 'strided_net', '--json'))
+    assert report['passed'] and not report['training_judged'] and 'test accuracy' not in rules
+    assert 'training was not judged' in cli('check', 'strided_net').stdout
+
+
+@pytest.mark.parametrize('args', [[], ['dilated_net'], ['atrous_net']])
+def test_check_of_weights_judges_the_training(cli, args):
+    report,rules = read_report(cli('check', *args, '--json'))
+    assert report['training_judged'] and {'augmentations','test accuracy'} <= set(rules)
+    assert all(rule['passed'] for name,rule in rules.items() if name != 'augmentations' and not rule['bonus'])
+
+
+def test_check_of_a_run_judges_the_training(cli):
+    report,rules = read_report(cli('check', images/'fast_1', '--json'))
+    assert report['training_judged'] and not rules['augmentations']['passed'] and rules['test accuracy']['passed']
+    report,rules = read_report(cli('check', images/'brief_15', '--json'))
+    assert [name for name,rule in rules.items() if not rule['passed'] and not rule['bonus']] == ['test accuracy']
+
+
+def test_check_of_what_is_no_model(cli, tmp_path):
+    check_error(cli('check', 'dilated_nett'), "'dilated_nett'", 'did you mean dilated_net')
+    check_error(cli('check', tmp_path), tmp_path, 'config.json')
 
 
 def test_no_data_and_no_network(installed, tmp_path):
-    env = dict(FASTAI_HOME=str(tmp_path/'home'), CIFAR9_DATA='', https_proxy='http://127.0.0.1:9', http_proxy='http://127.0.0.1:9', HTTPS_PROXY='http://127.0.0.1:9')
-    one_sentence(installed('data', **env), tmp_path/'home', 'could not be fetched', 'shapes10')
-    one_sentence(installed('train', '--out', tmp_path/'run', **env), 'could not be fetched')
+    no_network = dict.fromkeys(('http_proxy','https_proxy','HTTPS_PROXY'), 'http://127.0.0.1:9')
+    env = dict(FASTAI_HOME=str(tmp_path/'home'), CIFAR9_DATA='') | no_network
+    check_error(installed('data', **env), tmp_path/'home', 'could not be fetched', 'shapes10')
+    check_error(installed('train', '--out', tmp_path/'run', **env), 'could not be fetched')
     assert not (tmp_path/'run').exists() and not list((tmp_path/'home').rglob('*.tgz'))
 
 
 def test_bad_data(cli, tree, tmp_path):
-    one_sentence(cli('data', '--path', tmp_path/'nowhere'), tmp_path/'nowhere')
+    check_error(cli('data', '--path', tmp_path/'nowhere'), tmp_path/'nowhere')
     (tmp_path/'empty').mkdir()
-    one_sentence(cli('data', '--path', tmp_path/'empty'), tmp_path/'empty', 'empty')
-    one_sentence(cli('data', '--path', tree), "1 images of class 'airplane'", '5,000')
-    with tarfile.open(tmp_path/'whole.tgz', 'w:gz') as t: t.add(tree, 'cifar10')
-    (tmp_path/'cut.tgz').write_bytes((tmp_path/'whole.tgz').read_bytes()[:900])
-    one_sentence(cli('data', '--path', tmp_path/'cut.tgz'), 'cut.tgz', 'not a whole archive')
+    check_error(cli('data', '--path', tmp_path/'empty'), tmp_path/'empty', 'empty')
+    check_error(cli('data', '--path', tree), "1 images of class 'airplane'", '5,000')
+    with tarfile.open(tmp_path/'complete.tgz', 'w:gz') as archive: archive.add(tree, 'cifar10')
+    (tmp_path/'cut.tgz').write_bytes((tmp_path/'complete.tgz').read_bytes()[:900])
+    check_error(cli('data', '--path', tmp_path/'cut.tgz'), 'cut.tgz', 'not a complete archive')
     (tree/'train'/'car').mkdir()
-    one_sentence(cli('data', '--path', tree), "'car'", 'automobile')
-    one_sentence(cli('train', '--data', tree, '--out', tmp_path/'run'), "'car'")
+    check_error(cli('data', '--path', tree), "'car'", 'automobile')
+    check_error(cli('train', '--data', tree, '--out', tmp_path/'run'), "'car'")
     assert not (tmp_path/'run').exists()
 
 
 def test_bad_numbers_and_names(cli, tmp_path):
     def train(*args): return cli('train', '--data', 'shapes10', '--out', tmp_path/'run', *args)
-    one_sentence(train('--epochs', 0), 'epochs is 0')
-    one_sentence(train('--bs', 0), 'bs is 0')
-    one_sentence(train('--lr', 0), 'lr is 0')
-    one_sentence(train('--model', 'dilated_nett'), "'dilated_nett'", 'did you mean dilated_net')
-    one_sentence(train('--recipe', 'quick'), "'quick'", 'one_cycle')
-    one_sentence(train('--valid', 'some'), "'some'")
-    one_sentence(train('--precision', 'int8'), "'int8'")
-    one_sentence(cli('train', '--resume', tmp_path/'run', '--epochs', 3), '--epochs')
-    one_sentence(cli('evaluate', tmp_path/'run'), tmp_path/'run')
+    check_error(train('--epochs', 0), 'epochs is 0')
+    check_error(train('--bs', 0), 'bs is 0')
+    check_error(train('--lr', 0), 'lr is 0')
+    check_error(train('--model', 'dilated_nett'), "'dilated_nett'", 'did you mean dilated_net')
+    check_error(train('--recipe', 'quick'), "'quick'", 'one_cycle')
+    check_error(train('--valid', 'some'), "'some'")
+    check_error(train('--precision', 'int8'), "'int8'")
+    check_error(cli('train', '--resume', tmp_path/'run', '--epochs', 3), '--epochs')
+    check_error(cli('evaluate', tmp_path/'run'), tmp_path/'run')
     assert not (tmp_path/'run').exists()
 
 
 def test_a_run_is_never_overwritten(cli, tmp_path):
     (tmp_path/'run').mkdir()
     (tmp_path/'run'/'history.csv').write_text('precious')
-    one_sentence(cli('train', '--data', 'shapes10', '--out', tmp_path/'run'), tmp_path/'run', 'already holds a run')
+    check_error(cli('train', '--data', 'shapes10', '--out', tmp_path/'run'), tmp_path/'run', 'already holds a run')
     assert [(f.name, f.read_text()) for f in (tmp_path/'run').iterdir()] == [('history.csv', 'precious')]
     (tmp_path/'file').write_text('precious')
-    one_sentence(cli('train', '--data', 'shapes10', '--out', tmp_path/'file'), 'is a file')
+    check_error(cli('train', '--data', 'shapes10', '--out', tmp_path/'file'), 'is a file')
