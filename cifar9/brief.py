@@ -29,6 +29,7 @@ class Rule:
         if self.bonus: return 'bonus' if self.passed else 'no bonus'
         return 'pass' if self.passed else 'FAIL'
 
+# %% ../nbs/08_brief.ipynb #59777e63
 class BriefReport(list):
     "The `Rule`s of `check_brief` or `check_run`; prints as a table"
     def __init__(self,
@@ -85,6 +86,7 @@ def _split_into_blocks(convs):
         if _downsamples(conv): blocks.append([])
     return [b for b in blocks if b]
 
+# %% ../nbs/08_brief.ipynb #46e5f786
 @dataclass
 class _Design:
     "The parts of a network that the rules speak of"
@@ -135,6 +137,7 @@ def _blocks_downsample(design):
     passed = len(last) > 0 and all(allowed(n) for n in last)
     return Rule('blocks end by downsampling', 'stride 2, or dilated without padding', measured, passed, _names(last))
 
+# %% ../nbs/08_brief.ipynb #3878d552
 def _main_path_unstrided(design):
     strided = [n for n in design.strided if n in design.main]
     return Rule('main path without stride', 'none', _count(strided), not strided, _names(strided), bonus=True)
@@ -146,6 +149,7 @@ def _sees_far(design):
     pixels = receptive_field(design.nodes)
     return Rule('receptive field', 'more than 44 pixels', f'{pixels} pixels', pixels > 44, 'the last feature map')
 
+# %% ../nbs/08_brief.ipynb #3878d554
 def _has_separable(design):
     def completes(a, b): # a depthwise convolution and a 1x1 convolution after it
         return a.is_depthwise and max(a.module.kernel_size) > 1 and b.module.kernel_size == (1,1) and b.module.groups == 1

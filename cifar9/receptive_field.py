@@ -25,6 +25,7 @@ class Window(NamedTuple):
     padding:int=0 # before the first unit
     dilation:int=1
 
+# %% ../nbs/06_receptive_field.ipynb #5b0c3d12
 @dataclass(eq=False)
 class Node:
     "An operation on feature maps in the graph of a model"
@@ -96,6 +97,7 @@ def _pooling(call, pool):
     dilation = call.arg(3, 'dilation', 1) if pool == 'max' else 1
     return dict(kind='window', windows=_windows(ks, stride, call.arg(2, 'padding', 0), dilation), pool=pool)
 
+# %% ../nbs/06_receptive_field.ipynb #6a40b7f4
 def _adaptive_pooling(call, pool):
     "An adaptive pooling is an ordinary one where the sizes divide"
     if call.out_size == (1,1): return dict(kind='global', pool=pool)
@@ -127,6 +129,7 @@ def _reduction(call, pool):
     if dims >= {2,3}: return dict(kind='global', pool=pool)
     return dict(kind='elementwise') if dims == {1} and len(call.out_shape) == 4 else None
 
+# %% ../nbs/06_receptive_field.ipynb #9d27f0b7
 def _flattening(call):
     "Known where one unit is left"
     if call.out_size != (1,1): return None
@@ -247,6 +250,7 @@ def _make_node(fx_node, traced, values, nodes):
     return Node(name, operation, module=module, inputs=inputs, in_size=inputs[0].out_size, out_size=call.out_size, parents=parents,
                 channels=out_shape[1] if len(out_shape) > 1 else 0, fx_name=fx_node.name, **_effect(call, inputs))
 
+# %% ../nbs/06_receptive_field.ipynb #c22f143a
 def _ancestors(nodes, outputs):
     "The nodes that `outputs` depend on, in the order in which they run"
     needed = set(outputs)
@@ -408,6 +412,7 @@ def receptive_field(
     nodes = read_graph(model, size)
     return _field_range(nodes, _find_node(nodes, layer), local)[0]
 
+# %% ../nbs/06_receptive_field.ipynb #8ea395f5
 def receptive_field_table(
     model:nn.Module,      # or its graph, from `read_graph`
     size:tuple=(3,32,32), # of one input, `(C,H,W)`

@@ -36,6 +36,7 @@ class LayerRow(NamedTuple):
     name:str    # path of the module in the model
     macs:int    # multiply-accumulates for one image
 
+# %% ../nbs/07_summary.ipynb #24d3bb63
 class LayerTable(list):
     "The rows of `layer_table` with the totals of the model; prints as text, shows as HTML, and `frame` converts it to pandas"
     def __init__(self, rows=(), total=0, trainable=0, size=(3,32,32)):
@@ -84,6 +85,7 @@ def _macs(module, x, out):
     if isinstance(module, nn.Linear): per_output = module.in_features
     return per_output*out.numel()//_batch
 
+# %% ../nbs/07_summary.ipynb #35e4cc75
 def layer_table(
     model:nn.Module,
     size:tuple=(3,32,32), # of one input, `(C,H,W)`
@@ -130,6 +132,7 @@ def _conv_box(node):
     if node.padding == 0 and max(conv.kernel_size) > 1: lines.append('no padding')
     return _Box(lines, colour)
 
+# %% ../nbs/07_summary.ipynb #68170fa7
 def _node_box(node):
     "The box of one node, without parameters and sources"
     if node.is_conv: return _conv_box(node)
@@ -154,6 +157,7 @@ def _grandchild(node):
     if node.name.count('.') > 1: return '.'.join(node.name.split('.')[:2])
     return node.parents[1] if node.module is None and len(node.parents) > 1 else None
 
+# %% ../nbs/07_summary.ipynb #8a392bc9
 def _make_boxes(nodes, keys):
     "`{key: box}` of a panel, in the order in which they run"
     boxes = {}
@@ -202,6 +206,7 @@ def _split_by_child(nodes):
     def panel_name(n): return child_of[n] if child_of[n] in containers else None
     return [_Panel(name, list(members)) for name,members in groupby(nodes[1:], panel_name)]
 
+# %% ../nbs/07_summary.ipynb #ac5b4deb
 def _first_needed(start, panels):
     "Index of the first panel that the last one takes from, other than from the output of the panel before"
     index_of = {n:i for i,p in enumerate(panels) for n in p.nodes}
@@ -224,6 +229,7 @@ def _merge_bypassed_panels(start, panels):
             first = _first_needed(start, merged)
     return merged
 
+# %% ../nbs/07_summary.ipynb #ac5b4dec
 def _panel_title(panel):
     "The child's name, or the names of the first and the last layer"
     names = [n.name for n in panel.nodes if n.module is not None] or [panel.nodes[0].name]
@@ -259,6 +265,7 @@ def _levels(boxes):
             connections.append([source, *passes, key])
     return levels,connections
 
+# %% ../nbs/07_summary.ipynb #ce7d6f0d
 def _places(levels, connections):
     "`{key: (column, row)}`, columns one apart and from 0"
     above = defaultdict(list)
@@ -295,6 +302,7 @@ class _Canvas:
     def line(self, points): self.ax.plot(*zip(*points), color=_line_colour, lw=1, zorder=1)
     def arrow(self, start, end): self.ax.annotate('', end, start, arrowprops=dict(arrowstyle='->', color=_edge_colour, lw=1.2))
 
+# %% ../nbs/07_summary.ipynb #e09f812f
 def _draw_box(canvas, box, x, y):
     if box.colour == 'merge':
         sign = box.lines[0]
@@ -333,6 +341,7 @@ def _split_into_lines(panels):
     n_lines = min(len(panels), ceil(int(total)/_columns_per_line))
     return [[panels[i] for i in line] for line in np.array_split(np.arange(len(panels)), n_lines)]
 
+# %% ../nbs/07_summary.ipynb #f1a09241
 def draw_architecture(
     model:nn.Module,
     size:tuple=(3,32,32), # of one input, `(C,H,W)`
