@@ -78,7 +78,7 @@ def _conv_stride(conv):
     if conv.kernel_size != (1,1): return gcd(conv.dilation[0], conv.padding[0])
     return 0 if conv.padding == (0,0) else 1
 
-# %% ../nbs/11_learner.ipynb #f56d325a
+# %% ../nbs/11_learner.ipynb #803959e3
 def _needed_strides(graph, modules):
     "`{node: stride}`: largest stride at which a node's output still determines the result; 0 means any stride"
     needed = {}
@@ -122,13 +122,13 @@ class _PhaseConv(_TakePhase):
         # depthwise: torch's gradient of a strided depthwise convolution takes ten times as long on a CPU
         return convolve(stride=1)[..., ::self.step, ::self.step]
 
-# %% ../nbs/11_learner.ipynb #736aa390
+# %% ../nbs/11_learner.ipynb #e70ac6e3
 class _Tracer(torch.fx.Tracer):
     "Records every dropout as a module call, subclasses of `nn.Dropout` included"
     def is_leaf_module(self, m, name): return isinstance(m, nn.Dropout) or super().is_leaf_module(m, name)
 
 class _PhaseGraph:
-    "The graph of `model`, computed on one phase: `twin`; `strides` maps each node to n if its output holds every n-th pixel, 0 if it is no map"
+    "The graph of `model` while `one_phase` rewrites it; `strides[node]` is n if its output holds every n-th pixel, 0 if it is no map"
     def __init__(self, model):
         self.graph,self.modules = _Tracer().trace(model),dict(model.named_modules())
         self.needed = _needed_strides(self.graph, self.modules)
@@ -190,7 +190,7 @@ def _in_bf16(forward, device_type, *xs):
     with torch.autocast(device_type, torch.bfloat16): pred = forward(*xs)
     return to_float(pred)
 
-# %% ../nbs/11_learner.ipynb #f18f34cf
+# %% ../nbs/11_learner.ipynb #2324bb47
 class CifarLearner(Learner):
     "A `Learner` that, while it fits, computes in `precision` and, with `phases`, trains on one phase at a time"
     def __init__(self, *args, precision='fp32', phases=False, **kwargs):

@@ -127,10 +127,11 @@ def one_cycle(
     learner_args:dict=None, # further arguments of `cifar_learner`
 ):
     """One cycle of SGD with Nesterov momentum, light augmentation and no dropout: for runs of 5 to 30 epochs.
-    `dilated_net` on CIFAR-10, 12 epochs: 83.72 % of the test images, n = 1 (`images/first_run`: 2 Xeon cores, bfloat16, torch 2.15, 26.7 minutes)"""
+    `dilated_net` on CIFAR-10, 12 epochs: 83.72 % of the test images, 26.7 minutes, n = 1
+    (`images/first_run`: 2 Xeon cores, bfloat16, torch 2.15)"""
     dls = _make_dls(data, bs, _augmentation(data, brief_aug, shift), dls_args)
-    learn = cifar_learner(dls, model(drop=drop), opt_func=sgd(wd, mom), loss_func=CrossEntropyLossFlat(label_smoothing=smoothing),
-                          phases=phases, **(learner_args or {}))
+    loss_func = CrossEntropyLossFlat(label_smoothing=smoothing)
+    learn = cifar_learner(dls, model(drop=drop), loss_func, opt_func=sgd(wd, mom), phases=phases, **(learner_args or {}))
     return learn, partial(learn.fit_one_cycle, epochs, lr, pct_start=pct_start, moms=(mom,mom,mom))
 
 # %% ../nbs/12_recipes.ipynb #1e5fb507
@@ -157,7 +158,7 @@ def _whiten_first_conv(model, data, dls):
     rows = np.sort(dls.train_ds.items)[:2000]
     whiten_(conv, normalize_images(data.images[rows], *data.stats))
 
-# %% ../nbs/12_recipes.ipynb #7c8436ac
+# %% ../nbs/12_recipes.ipynb #3be70ee7
 def muon_cycle(
     data,                   # `ImageArrays`
     model,                  # function of `drop` that returns the network
@@ -182,8 +183,8 @@ def muon_cycle(
     dls = _make_dls(data, bs, _augmentation(data, brief_aug, shift, hole), dls_args)
     net = model(drop=drop)
     if whiten: _whiten_first_conv(net, data, dls)
-    learn = cifar_learner(dls, net, opt_func=muon(wd, mom), splitter=kernels_last, loss_func=CrossEntropyLossFlat(label_smoothing=smoothing),
-                          phases=phases, **(learner_args or {}))
+    loss_func = CrossEntropyLossFlat(label_smoothing=smoothing)
+    learn = cifar_learner(dls, net, loss_func, opt_func=muon(wd, mom), splitter=kernels_last, phases=phases, **(learner_args or {}))
     return learn, partial(learn.fit_one_cycle, epochs, np.array([lr_rest, lr]), pct_start=pct_start, moms=(mom,mom,mom))
 
 # %% ../nbs/12_recipes.ipynb #f80e6aee
@@ -195,7 +196,8 @@ def fast(
     **kwargs
 ):
     """One cycle of Muon from a whitened first layer: for runs of minutes. Its augmentation is flips and shifts, not the brief's.
-    `fast_net` on CIFAR-10: 86.30 ± 0.13 % of the test images, 3.61 ± 0.05 minutes from a cold start, n = 3 (`images/fast_1` to `_3`: 2 Xeon cores, float32, torch 2.15).
+    `fast_net` on CIFAR-10: 86.30 ± 0.13 % of the test images, 3.61 ± 0.05 minutes from a cold start, n = 3
+    (`images/fast_1` to `_3`: 2 Xeon cores, float32, torch 2.15).
     `dilated_net` with 14 epochs, bs 256, lr 0.1: 85.15 %, 24.1 minutes, n = 1 (`images/fast_dilated_1`, the same machine)"""
     return muon_cycle(data, model, epochs, **kwargs)
 
