@@ -91,12 +91,19 @@ def copy_notebooks(work):
         write_json(file, nb)
 
 
+def drop_unlinked_names():
+    "Tell nbdev which names in backticks are no links: private ones have no anchor, and `train` is the function and not the subcommand"
+    from cifar9 import _modidx
+    symbols = _modidx.d['syms']
+    symbols.pop('cifar9.cli', None)
+    for module,names in symbols.items(): symbols[module] = {name: link for name,link in names.items() if '._' not in name}
+
+
 def process(work):
     "Process the notebooks in `work` by nbdev; returns the folder of the result"
     from nbdev.quarto import refresh_quarto_yml
     from nbdev.serve import proc_nbs
-    from cifar9 import _modidx
-    _modidx.d['syms'].pop('cifar9.cli', None) # `train` and `evaluate` in a text mean the functions and not the subcommands
+    drop_unlinked_names()
     with contextlib.chdir(work): # nbdev looks for settings.ini from the current folder
         refresh_quarto_yml()
         project = proc_nbs(force=True, n_workers=0)

@@ -47,11 +47,16 @@ def commands(data):
     }
 
 
+def run(command):
+    "Run a command to its end; exit code 1 without a traceback is the answer no, as of `cifar9 check`"
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode > 1 or 'Traceback' in result.stderr: sys.exit(f'{command} failed:\n{result.stderr}')
+
+
 if __name__ == '__main__':
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('--rounds', type=int, default=7)
     args = p.parse_args()
-    run = partial(subprocess.run, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     measured = alternate({name: partial(run, command) for name,command in commands(data_on_this_machine()).items()}, args.rounds)
     print(f'{where()}; n = {args.rounds} processes each\n')
     print(table(['', 'median s'], [[name, f'{m.median:.2f}'] for name,m in measured.items()]))

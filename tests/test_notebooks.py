@@ -2,6 +2,7 @@
 
 The tutorials are in test_tutorials.py. nbval and nbmake compare outputs exactly or not at all; here decimals may differ by 1 %, because
 processors round differently."""
+import ast
 import configparser
 import math
 import re
@@ -73,7 +74,24 @@ def stale_cells(path):
 def test_there_are_notebooks(): assert len(notebooks) >= 18
 
 
-@pytest.mark.parametrize('path', notebooks, ids=lambda p: p.name)
+each = pytest.mark.parametrize('path', notebooks, ids=lambda p: p.name)
+
+
+def mixes_imports(cell):
+    "Does a code cell have imports beside other statements?"
+    lines = [line for line in cell.source.splitlines() if not line.startswith(('!', '%'))]
+    is_import = [isinstance(statement, (ast.Import, ast.ImportFrom)) for statement in ast.parse('\n'.join(lines)).body]
+    return any(is_import) and not all(is_import)
+
+
+@each
+def test_import_cells_contain_only_imports(path):
+    "nbdev runs cells with imports, and nothing before them, when it builds the site"
+    cells = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == 'code' and 'nbdev_export()' not in c.source]
+    assert [c.source for c in cells if mixes_imports(c)] == []
+
+
+@each
 def test_notebook(path):
     stale = stale_cells(path)
     advice = 'execute it and save it with its outputs, or flag what differs from run to run with #| varies'
