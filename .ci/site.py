@@ -74,9 +74,9 @@ def drop_widgets(nb):
         cell['outputs'] = [o for o in cell['outputs'] if 'application/vnd.jupyter.widget-view+json' not in o.get('data', {})]
 
 
-def hide_subcommands(nb):
-    "The subcommands of the command line are documented by their `--help`, which the chapter shows, and not by their Python signatures"
-    for cell in nb['cells']: cell['source'] = re.sub(r'^#\| export$', '#| exporti', ''.join(cell['source']), flags=re.M)
+def show_code(nb):
+    "Show the exported cells as code, instead of the signatures of their functions"
+    for cell in nb['cells']: cell['source'] = re.sub(r'^#\| export\n', '', ''.join(cell['source']))
 
 
 def copy_notebooks(work):
@@ -87,7 +87,7 @@ def copy_notebooks(work):
         nb = read_notebook(file)
         split_title_cell(nb)
         drop_widgets(nb)
-        if file.stem.endswith('_cli'): hide_subcommands(nb)
+        if file.stem.endswith('_cli'): show_code(nb) # the signature of a subcommand has typer's options in it
         write_json(file, nb)
 
 
