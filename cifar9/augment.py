@@ -164,22 +164,21 @@ def augment_items(self:AlbumentationsTransform, items, idxs, epoch, split_idx, s
     "Called by `KeyedDL` with the samples `items` of a batch; `idxs` and `streams` are the keys of the samples"
     split,new = split_name(split_idx),list(items)
     if split not in self.pipelines: return new
-    groups = defaultdict(list) # by shape of the image
-    for i,sample in enumerate(items):
-        image = only_image(sample)
+    images = [only_image(sample) for sample in items]
+    groups = defaultdict(list) # the indices of the images of each shape
+    for i,(sample,image) in enumerate(zip(items, images)):
         if image is None:
             self.seek(idxs[i], epoch, streams[i])
             new[i] = self(sample, split_idx=split_idx, to_tensor=to_tensor)
         elif image.pixels.dtype == np.uint8 and image.pixels.ndim == 3 and self._runs_batches(split, image.pixels.shape):
-            groups[image.pixels.shape].append((i, image))
+            groups[image.pixels.shape].append(i)
         else:
             a = self._run_image(split, image.pixels, idxs[i], epoch, streams[i])
             new[i] = with_image(sample, image, a, self.normalizes, to_tensor)
     for group in groups.values():
-        rows,images = zip(*group)
-        batch = np.stack([image.pixels for image in images])
-        batch = self._run_batch(split, batch, [idxs[i] for i in rows], epoch, [streams[i] for i in rows])
-        for i,image,a in zip(rows, images, batch): new[i] = with_image(items[i], image, a, self.normalizes, to_tensor)
+        batch = np.stack([images[i].pixels for i in group])
+        batch = self._run_batch(split, batch, [idxs[i] for i in group], epoch, [streams[i] for i in group])
+        for i,a in zip(group, batch): new[i] = with_image(items[i], images[i], a, self.normalizes, to_tensor)
     return new
 
 # %% ../nbs/05_augment.ipynb #2f1c0a10
