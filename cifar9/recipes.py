@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['recipes', 'orthogonalize', 'kernels_last', 'muon', 'whiten_', 'sgd', 'one_cycle', 'brief', 'muon_cycle', 'fast',
-           'strong']
+           'strong', 'recipe_settings']
 
 # %% ../nbs/12_recipes.ipynb #e85cd05a
-import numpy as np, torch, torch.nn.functional as F
+import inspect, math, numpy as np, torch, torch.nn.functional as F
 from fastai.losses import CrossEntropyLossFlat
 from fastai.optimizer import OptimWrapper, Optimizer
 from fastcore.meta import delegates
@@ -158,7 +158,7 @@ def _whiten_first_conv(model, data, dls):
     rows = np.sort(dls.train_ds.items)[:2000]
     whiten_(conv, normalize_images(data.images[rows], *data.stats))
 
-# %% ../nbs/12_recipes.ipynb #3be70ee7
+# %% ../nbs/12_recipes.ipynb #918c584b
 def muon_cycle(
     data,                   # `ImageArrays`
     model,                  # function of `drop` that returns the network
@@ -221,3 +221,30 @@ def strong(
 
 # %% ../nbs/12_recipes.ipynb #8d30f29f
 recipes = dict(one_cycle=one_cycle, brief=brief, fast=fast, strong=strong) # name: function
+
+# %% ../nbs/12_recipes.ipynb #f3075aa7
+_expected_types = {bool:'true or false', int:'an integer', float:'a number'}
+
+def _check_setting(name, value, default):
+    "Raise an error unless `value` has the type of `default` and a range that can be trained with"
+    kind = type(default)
+    advice = f'the default is {default}'
+    allowed_types = (int,float) if kind is float else kind
+    if not isinstance(value, allowed_types) or isinstance(value, bool) != (kind is bool):
+        raise ValueError(f'{name} is {value!r}, expected {_expected_types[kind]}; {advice}')
+    if name in ('epochs','bs') and value < 1: raise ValueError(f'{name} is {value}, expected 1 or more; {advice}')
+    if name == 'lr' and not 0 < value < math.inf: raise ValueError(f'lr is {value}, expected a finite number above 0; {advice}')
+
+def recipe_settings(
+    recipe:str,  # in `recipes`
+    **settings,  # values that replace the defaults; None: the default
+)->dict:         # every setting of the recipe
+    "Settings of a recipe, checked"
+    if recipe not in recipes: raise ValueError(f"unknown recipe '{recipe}'; known: {', '.join(recipes)}")
+    parameters = inspect.signature(recipes[recipe]).parameters.values()
+    defaults = {p.name:p.default for p in parameters if type(p.default) in _expected_types}
+    for name in settings:
+        if name not in defaults: raise ValueError(f"recipe '{recipe}' has no setting '{name}', expected one of: {', '.join(defaults)}")
+    settings = defaults | {name:value for name,value in settings.items() if value is not None}
+    for name,value in settings.items(): _check_setting(name, value, defaults[name])
+    return settings

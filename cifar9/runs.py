@@ -20,7 +20,6 @@ from importlib.metadata import version
 from pathlib import Path
 from torch import nn
 from types import SimpleNamespace
-from typing import NamedTuple
 from .datasets import ImageArrays, atomic_write
 from .cifar10 import load_data
 from .loaders import cifar_dls
@@ -28,9 +27,9 @@ from .augment import AlbumentationsTransform, flip_shift_tfms
 from .brief import BriefReport, Rule, check_brief
 from .models import create_model, load_model, pretrained_folder, save_weights
 from .learner import cifar_learner, gains_by_bf16
-from .recipes import recipes
+from .recipes import recipe_settings, recipes
 
-# %% ../nbs/13_runs.ipynb #da3105b1
+# %% ../nbs/13_runs.ipynb #cc63a914
 def _proc_value(file, key):
     "Value of the first line of `/proc/file` that starts with `key`; '' on systems without this file"
     path = Path('/proc')/file
@@ -60,65 +59,28 @@ def peak_memory()->float|None:
     unit = 1 if platform.system() == 'Darwin' else 1024
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*unit/2**30, 2)
 
-# %% ../nbs/13_runs.ipynb #f3075aa7
-_expected_types = {bool:'true or false', int:'an integer', float:'a number'}
-
-def _default_settings(recipe):
-    "`{setting: default}` of a recipe"
-    if recipe not in recipes: raise ValueError(f"unknown recipe '{recipe}'; known: {', '.join(recipes)}")
-    parameters = inspect.signature(recipes[recipe]).parameters.values()
-    return {p.name:p.default for p in parameters if type(p.default) in _expected_types}
-
-def _check_setting(name, value, default):
-    "Raise an error unless `value` has the type of `default` and a range that can be trained with"
-    kind = type(default)
-    advice = f'the default is {default}'
-    allowed_types = (int,float) if kind is float else kind
-    if not isinstance(value, allowed_types) or isinstance(value, bool) != (kind is bool):
-        raise ValueError(f'{name} is {value!r}, expected {_expected_types[kind]}; {advice}')
-    if name in ('epochs','bs') and value < 1: raise ValueError(f'{name} is {value}, expected 1 or more; {advice}')
-    if name == 'lr' and not 0 < value < math.inf: raise ValueError(f'lr is {value}, expected a finite number above 0; {advice}')
-
-def _all_settings(recipe, **settings):
-    "Every setting of the recipe: the value in `settings`, or else the default"
-    defaults = _default_settings(recipe)
-    for name in settings:
-        if name not in defaults: raise ValueError(f"recipe '{recipe}' has no setting '{name}', expected one of: {', '.join(defaults)}")
-    settings = defaults | {name:value for name,value in settings.items() if value is not None}
-    for name,value in settings.items(): _check_setting(name, value, defaults[name])
-    return settings
-
 # %% ../nbs/13_runs.ipynb #7f6b6d7a
 def _read_json(file):
-    "The JSON object in `file`"
-    try: content = json.loads(file.read_text())
-    except ValueError as e: raise ValueError(f"'{file}' is damaged ({e}); train again into another folder") from e
-    if not isinstance(content, dict): raise ValueError(f"'{file}' is damaged (no JSON object); train again into another folder")
-    return content
+    "The dict in a JSON file"
+    try: return dict(json.loads(file.read_text()))
+    except (TypeError, ValueError) as e: raise ValueError(f"'{file}' is damaged ({e}); train again into another folder") from e
 
 def _write_json(content, file):
     with atomic_write(file) as part: part.write_text(json.dumps(content, indent=1)+'\n')
 
-def _read_config(folder):
-    "config.json of a folder that `train` or `save_model` wrote"
+_run_keys = ('data','model','recipe','settings','seed','valid','num_workers','precision','channels_last','device','classes',
+             'mean','std','n_train') # what a run needs to be resumed
+
+def _read_config(folder, keys=_run_keys):
+    "config.json of `folder`, which must contain `keys`"
     file = Path(folder)/'config.json'
     if not file.is_file(): raise FileNotFoundError(f"'{folder}' is no run folder, it has no config.json; name a folder that `train` wrote")
-    return _read_json(file)
-
-_run_keys = ['data','model','recipe','settings','seed','valid','num_workers','precision','channels_last','device','classes','mean','std','n_train']
-
-def _read_run_config(folder):
-    "config.json of a run, checked"
-    config = _read_config(folder)
-    missing = [key for key in _run_keys if key not in config]
-    try:
-        if missing: raise ValueError(f"no {', '.join(missing)}")
-        _all_settings(config['recipe'], **config['settings'])
-    except (TypeError, ValueError) as e:
-        raise ValueError(f"'{Path(folder)/'config.json'}' is damaged ({e}); train again into another folder") from e
+    config = _read_json(file)
+    missing = [key for key in keys if key not in config]
+    if missing: raise ValueError(f"'{file}' is damaged (no {', '.join(missing)}); train again into another folder")
     return config
 
-# %% ../nbs/13_runs.ipynb #d99dffc0
+# %% ../nbs/13_runs.ipynb #50ba4174
 def read_run(
     run:str|Path,      # folder that `train` wrote
 )->SimpleNamespace:    # `path`, `config`, `history` (a DataFrame) and `metrics`, None where there is no file yet
@@ -127,44 +89,29 @@ def read_run(
     history,metrics = folder/'history.csv', folder/'metrics.json'
     return SimpleNamespace(
         path=folder,
-        config=_read_run_config(folder),
+        config=_read_config(folder),
         history=pd.read_csv(history) if history.exists() else None,
         metrics=_read_json(metrics) if metrics.exists() else None)
 
 # %% ../nbs/13_runs.ipynb #51f52acc
-class _Panel(NamedTuple):
-    column:str # of the history
-    label:str
-    unit:float
-    color:str
-
-def _panels(history, valid):
-    "Panels whose columns have values: losses above, accuracies below"
-    panels = [_Panel('train_loss', 'training loss', 1, 'C0'), _Panel('valid_loss', f'{valid} loss', 1, 'C1'),
-              _Panel('train_accuracy', 'training accuracy, %', 100, 'C0'), _Panel('accuracy', f'{valid} accuracy, %', 100, 'C1')]
-    return [panel for panel in panels if history[panel.column].notna().any()]
-
-def _share_limits(axes):
-    "Give the axes of a row the same vertical limits"
-    limits = np.array([ax.get_ylim() for ax in axes])
-    for ax in axes: ax.set_ylim(limits[:,0].min(), limits[:,1].max())
-
 def plot_curves(
     history,             # DataFrame as in `history.csv`
     title:str='',
     valid:str='test',    # name of the validation images
 ):
     "Plot losses and accuracies over the epochs, in training and on the validation images"
-    panels = _panels(history, valid)
-    fig,axs = plt.subplots(2, len(panels)//2, figsize=(1+2*len(panels),5.4), sharex=True, layout='constrained', squeeze=False)
-    for ax,panel in zip(axs.flat, panels):
-        values = history[panel.column]*panel.unit
-        ax.plot(history['epoch'], values, marker='o', ms=3, color=panel.color)
-        ax.set_title(f'{panel.label}: {values.iloc[-1]:.4g} at the end', fontsize=10)
+    labels = dict(train_loss='training loss', valid_loss=f'{valid} loss',
+                  train_accuracy='training accuracy, %', accuracy=f'{valid} accuracy, %')
+    columns = [column for column in labels if history[column].notna().any()]
+    fig,axs = plt.subplots(2, len(columns)//2, figsize=(1+2*len(columns),5.4), sharex=True, sharey='row',
+                           layout='constrained', squeeze=False)
+    for ax,column in zip(axs.flat, columns):
+        values = history[column]*(100 if 'accuracy' in column else 1)
+        ax.plot(history['epoch'], values, marker='o', ms=3, color='C0' if 'train' in column else 'C1')
+        ax.set_title(f'{labels[column]}: {values.iloc[-1]:.4g} at the end', fontsize=10)
         ax.grid(alpha=.3)
         ax.xaxis.get_major_locator().set_params(integer=True)
     for ax in axs[1]: ax.set_xlabel('epoch')
-    for row in axs: _share_limits(row)
     if title: fig.suptitle(title, fontsize=11)
     return fig
 
@@ -172,11 +119,7 @@ def plot_curves(
 class RunRecorder(Callback):
     "Write a row of `history.csv` and a checkpoint after every epoch"
     order = 65 # after fastai's Recorder and schedulers
-    def __init__(self,
-        folder:str|Path,   # run folder
-        start_epoch:int=0, # epochs that were done before
-        log=None,          # function that is called with a line of text after each epoch
-    ): self.folder,self.start,self.log = Path(folder),start_epoch,log
+    def __init__(self, folder, start_epoch=0, log=None): self.folder,self.start_epoch,self.log = Path(folder),start_epoch,log
 
     def before_epoch(self):
         self.began = time.perf_counter()
@@ -191,7 +134,7 @@ class RunRecorder(Callback):
             self.sums[self.training] += torch.stack([loss, correct, torch.full_like(loss, len(y))])
 
     def after_epoch(self):
-        if self.epoch < self.start: return # fastai calls this also for the epochs that a resumed run skips
+        if self.epoch < self.start_epoch: return # fastai calls this also for the epochs that a resumed run skips
         row = self._row()
         self._append(row)  # before the checkpoint: `_restore` can drop a row, but it cannot make one up
         _save_checkpoint(self.learn, self.folder)
@@ -199,20 +142,18 @@ class RunRecorder(Callback):
 
     def _row(self):
         "The row of this epoch; nan where there are no images"
-        (train_loss,train_accuracy),(valid_loss,accuracy) = ((sums[:2]/sums[2]).tolist() for sums in (self.sums[True], self.sums[False]))
-        return dict(
-            epoch=self.epoch+1,
-            train_loss=round(train_loss, 6), train_accuracy=round(train_accuracy, 6),
-            valid_loss=round(valid_loss, 6), accuracy=round(accuracy, 6),
-            lr=float(self.opt.hypers[-1]['lr']),
-            seconds=round(time.perf_counter()-self.began, 2))
+        train_loss,train_accuracy,_ = (self.sums[True]/self.sums[True][2]).tolist()
+        valid_loss,accuracy,_ = (self.sums[False]/self.sums[False][2]).tolist()
+        losses = dict(train_loss=train_loss, train_accuracy=train_accuracy, valid_loss=valid_loss, accuracy=accuracy)
+        row = dict(epoch=self.epoch+1) | {name:round(value, 6) for name,value in losses.items()}
+        return row | dict(lr=float(self.opt.hypers[-1]['lr']), seconds=round(time.perf_counter()-self.began, 2))
 
     def _append(self, row):
         file,history = self.folder/'history.csv', pd.DataFrame([row])
         if file.exists(): history = pd.concat([pd.read_csv(file), history])
         with atomic_write(file) as part: history.to_csv(part, index=False)
 
-# %% ../nbs/13_runs.ipynb #0de049e4
+# %% ../nbs/13_runs.ipynb #66dd8985
 def _epoch_line(row, n_epoch):
     "An epoch as a line of text"
     line = f"epoch {row['epoch']}/{n_epoch}  train {row['train_loss']:.3f} {row['train_accuracy']:.1%}"
@@ -250,7 +191,7 @@ def _load_checkpoint(learn, file):
     random.setstate((python_version, tuple(integers), gauss))
     return state['epoch']
 
-# %% ../nbs/13_runs.ipynb #50acab6b
+# %% ../nbs/13_runs.ipynb #b90979c6
 def _drop_rows_after(epoch, file):
     "Drop the rows of later epochs from `history.csv`"
     history = pd.read_csv(file)
@@ -259,15 +200,13 @@ def _drop_rows_after(epoch, file):
     else:
         with atomic_write(file) as part: history.to_csv(part, index=False)
 
-_damage = (RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError, pickle.UnpicklingError) # what damaged files raise
-
 def _restore(learn, folder):
     "Continue from the checkpoint in `folder`; returns the number of epochs done"
     checkpoint,history = folder/'checkpoint.pt', folder/'history.csv'
     try:
         done = _load_checkpoint(learn, checkpoint) if checkpoint.exists() else 0
         if history.exists(): _drop_rows_after(done, history)
-    except _damage as e:
+    except (RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError, pickle.UnpicklingError) as e: # damaged files
         advice = 'train again into another folder'
         raise ValueError(f"'{folder}' has a damaged checkpoint.pt or history.csv ({type(e).__name__}); {advice}") from e
     return done
@@ -297,7 +236,7 @@ def _check_classes(model, images):
     if n_out != len(images.classes):
         raise ValueError(f'the model has {n_out} classes and {images.name} has {len(images.classes)}; name the data that it was trained on')
 
-# %% ../nbs/13_runs.ipynb #73ea0115
+# %% ../nbs/13_runs.ipynb #eab77479
 class _WithFlips(nn.Module):
     "Log of the mean probabilities of a batch and its mirror image"
     def __init__(self, model):
@@ -324,12 +263,13 @@ def evaluate(
     loss = F.nll_loss(probs.clamp_min(1e-12).log(), y).item()
     correct = (probs.argmax(1)==y).sum().item()
     seconds = round(time.perf_counter()-began, 2)
-    return dict(loss=round(loss, 6), accuracy=correct/len(y), correct=correct, n=len(y), data=images.name, tta=tta, flips=flips, seconds=seconds)
+    result = dict(loss=round(loss, 6), accuracy=correct/len(y), correct=correct, n=len(y))
+    return result | dict(data=images.name, tta=tta, flips=flips, seconds=seconds)
 
-# %% ../nbs/13_runs.ipynb #ed348da6
+# %% ../nbs/13_runs.ipynb #267d1d6a
 def _new_config(data, model, recipe, tfms, settings, **options):
     "The arguments of `train` as `config.json` records them, checked"
-    settings = _all_settings(recipe, **settings)
+    settings = recipe_settings(recipe, **settings)
     model = model or inspect.signature(recipes[recipe]).parameters['model'].default.__name__
     create_model(model) # raises an error for an unknown name
     seed = options['seed']
@@ -353,10 +293,12 @@ def _new_folder(out, config):
     for path in (folder, *folder.parents):
         if path.is_file(): raise ValueError(f"out is '{folder}', but '{path}' is a file; name a folder that is new or empty")
     existing = [name for name in _run_files if (folder/name).exists()]
-    if existing: raise FileExistsError(f"'{folder}' already holds a run ({', '.join(existing)}); name another folder with out, or continue the run with resume")
+    if existing:
+        advice = 'name another folder with out, or continue it with resume'
+        raise FileExistsError(f"'{folder}' already holds a run ({', '.join(existing)}); {advice}")
     return folder
 
-# %% ../nbs/13_runs.ipynb #fb69b026
+# %% ../nbs/13_runs.ipynb #eef497a1
 def _make_learner(config, images):
     "The `Learner` and the call that trains it, as `config` describes them"
     model = partial(create_model, config['model'], n_out=len(images.classes))
@@ -436,7 +378,7 @@ def train(
         config = _new_config(data, model, recipe, tfms, settings, seed=seed, valid=valid, num_workers=num_workers,
                              precision=precision, channels_last=channels_last, device=device)
         folder = _new_folder(out, config)
-    else: folder,config = Path(resume), _read_run_config(resume)
+    else: folder,config = Path(resume), _read_config(resume)
     if (folder/'metrics.json').exists():
         raise ValueError(f"the run in '{folder}' is done, all {config['settings']['epochs']} epochs; start a new one in another folder")
     images = data if isinstance(data, ImageArrays) else load_data(config['data'])
@@ -448,79 +390,62 @@ def train(
     with nullcontext() if progress else learn.no_logging(): fit(start_epoch=done)
     return _finish(learn, folder, images)
 
-# %% ../nbs/13_runs.ipynb #fd8f3e9e
+# %% ../nbs/13_runs.ipynb #4bf2afae
 _limits = [-.2,.2]
-
-def _brief_arguments():
-    "`{transform: arguments}` of the brief; `A.ShiftScaleRotate` is an older name for a special case of `A.Affine`"
-    return dict(
-        HorizontalFlip=dict(p=.5),
-        Affine=dict(p=.5, translate_percent=dict(x=_limits, y=_limits), translate_px=None, scale=dict(x=[.8,1.2], y=[.8,1.2]), keep_ratio=True,
-                    rotate=[-15,15], shear=dict(x=[0,0], y=[0,0])),
-        ShiftScaleRotate=dict(p=.5, shift_limit_x=_limits, shift_limit_y=_limits, scale_limit=_limits, rotate_limit=[-15,15]),
-        CoarseDropout=dict(p=.5, num_holes_range=[1,1], hole_height_range=[16,16], hole_width_range=[16,16], fill_mask=None))
-
-def _rounded(o):
-    "`o` with rounded numbers, so that it can be compared"
-    if isinstance(o, float): return round(o, 6)
-    if isinstance(o, list): return [_rounded(v) for v in o]
-    if isinstance(o, dict): return {k:_rounded(v) for k,v in o.items()}
-    return o
-
-def _is_mean(fill, mean):
-    "Is `fill`, 0-255, the mean of the data, 0-1, up to rounding?"
-    try: return np.allclose(fill, 255*np.array(mean), rtol=0, atol=1)
-    except TypeError: return False # a text, or no mean on record
+_brief_arguments = dict( # of each transform, as `to_dict` records them
+    HorizontalFlip=dict(p=.5),
+    Affine=dict(p=.5, translate_percent=dict(x=_limits, y=_limits), translate_px=None, scale=dict(x=[.8,1.2], y=[.8,1.2]),
+                keep_ratio=True, rotate=[-15,15], shear=dict(x=[0,0], y=[0,0])),
+    ShiftScaleRotate=dict(p=.5, shift_limit_x=_limits, shift_limit_y=_limits, scale_limit=_limits, rotate_limit=[-15,15]),
+    CoarseDropout=dict(p=.5, num_holes_range=[1,1], hole_height_range=[16,16], hole_width_range=[16,16], fill_mask=None))
+_brief_transforms = [{'HorizontalFlip',affine,'CoarseDropout'} for affine in ('Affine','ShiftScaleRotate')]
 
 def _differences(transform, mean):
     "Arguments of a recorded transform that are not the brief's, as texts"
     name = transform['__class_fullname__']
-    differing = {k:transform.get(k, 'not recorded') for k,v in _brief_arguments()[name].items() if _rounded(transform.get(k, 'not recorded')) != v}
-    if name == 'CoarseDropout' and not _is_mean(transform.get('fill'), mean): differing['fill'] = transform.get('fill')
-    return [f'{name} {k}={v}' for k,v in differing.items()]
+    rounded = json.loads(json.dumps(transform), parse_float=lambda text: round(float(text), 6))
+    differing = [k for k,v in _brief_arguments[name].items() if rounded.get(k, 'missing') != v]
+    if name == 'CoarseDropout' and not np.allclose(transform['fill'], 255*np.array(mean), rtol=0, atol=1): differing.append('fill')
+    return [f"{name} {k}={transform.get(k, 'missing')}" for k in differing]
 
-# %% ../nbs/13_runs.ipynb #e69aa5d2
-_brief_names = [['Affine','CoarseDropout','HorizontalFlip'], ['CoarseDropout','HorizontalFlip','ShiftScaleRotate']]
-
+# %% ../nbs/13_runs.ipynb #2b9c8583
 def _measured_augmentations(config):
-    "What the record says about the training augmentations, and whether they are the brief's"
-    records = config.get('augmentation')
-    if records is None: return 'not recorded', False
-    if any(isinstance(record, str) for record in records): return 'recorded as text by an older version', False
-    pipelines = [record['train'] for record in records if record['train']]
+    "What `config.json` says about the training augmentations, and whether they are the brief's"
+    if 'augmentation' not in config: return 'not recorded', False
+    if any(isinstance(record, str) for record in config['augmentation']): return 'recorded as text by an older version', False
+    pipelines = [record['train'] for record in config['augmentation'] if record['train']]
     transforms = [t for pipeline in pipelines for t in pipeline['transforms']]
     names = [t['__class_fullname__'] for t in transforms]
     listed = ', '.join(f"{name} p={t['p']}" for name,t in zip(names, transforms)) or 'none'
-    if sorted(names) not in _brief_names: return listed, False
-    differences = [text for t in transforms for text in _differences(t, config.get('mean'))]
+    if len(names) != 3 or set(names) not in _brief_transforms: return listed, False
+    differences = [text for t in transforms for text in _differences(t, config['mean'])]
     differences += [f"Compose p={pipeline['p']}" for pipeline in pipelines if pipeline['p'] != 1]
     return ', '.join(differences) or listed, not differences
 
-def _augmentation_rule(config):
-    try: measured,passed = _measured_augmentations(config)
-    except (TypeError, LookupError, AttributeError) as e: measured,passed = f'the record cannot be read ({type(e).__name__}: {e})', False
-    return Rule('augmentations', 'the three of `brief_tfms`, each p=0.5', measured, passed)
+def _measured_accuracy(folder):
+    "What `metrics.json` says about the accuracy, and whether it is at least 85 % of CIFAR-10's 10,000 test images"
+    if not (folder/'metrics.json').is_file(): return 'the run is not done, it has no metrics.json', False
+    metrics = _read_json(folder/'metrics.json')
+    accuracy,n,data = (metrics[key] for key in ('accuracy','n','data'))
+    return f'{accuracy:.2%} of {n:,} images of {data}', data == 'cifar10' and n == 10_000 and .85 <= accuracy <= 1
 
-# %% ../nbs/13_runs.ipynb #b6ff8088
-def _measured_accuracy(file):
-    "What `metrics.json` says about the accuracy, and whether it is enough"
-    if not file.is_file(): return 'the run is not done, it has no metrics.json', False
-    try:
-        metrics = _read_json(file)
-        accuracy,n,data = metrics['accuracy'], metrics['n'], metrics['data']
-        measured = f'{accuracy:.2%} of {n:,} images of {data}'
-        return measured, data == 'cifar10' and n == 10_000 and .85 <= accuracy <= 1
-    except (TypeError, ValueError, LookupError) as e: return f'metrics.json cannot be read ({type(e).__name__}: {e})', False
+def _rule(name, expected, measure, record):
+    "A rule on a record; it fails if `measure` cannot read the record"
+    try: measured,passed = measure(record)
+    except (TypeError, ValueError, LookupError, AttributeError) as e: measured,passed = f'cannot be read ({type(e).__name__}: {e})', False
+    return Rule(name, expected, measured, passed)
 
+# %% ../nbs/13_runs.ipynb #95aa1517
 def check_run(
     run_or_model:str|Path, # run folder, or name of a model with weights in the package
-)->BriefReport:
-    "The rules of all four parts of the brief: the design is measured on the network, augmentations and accuracy are read from the record"
+)->BriefReport:            # prints as a table; its attribute `passed` is the answer
+    "Check all four parts of the brief: the design is measured on the network, augmentations and accuracy are read from the record"
     folder = Path(run_or_model)
     if not folder.exists(): folder = pretrained_folder(str(run_or_model))
-    config = _read_config(folder)
-    missing = [key for key in ('model','classes') if key not in config]
-    if missing: raise ValueError(f"'{folder/'config.json'}' is damaged (no {', '.join(missing)}); train again into another folder")
-    model = create_model(config['model'], **(config.get('args', {}) | dict(n_out=len(config['classes']))))
-    accuracy = Rule('test accuracy', "85 % or more of CIFAR-10's 10,000 test images", *_measured_accuracy(folder/'metrics.json'))
-    return BriefReport([*check_brief(model), _augmentation_rule(config), accuracy], training_judged=True)
+    config = _read_config(folder, ('model','classes'))
+    args = config.get('args', {}) | dict(n_out=len(config['classes']))
+    return BriefReport([
+        *check_brief(create_model(config['model'], **args)),
+        _rule('augmentations', 'the three of `brief_tfms`, each p=0.5', _measured_augmentations, config),
+        _rule('test accuracy', '85 % or more of the 10,000 images', _measured_accuracy, folder),
+    ], training_judged=True)
