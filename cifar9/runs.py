@@ -7,15 +7,12 @@ __all__ = ['machine', 'versions', 'peak_memory', 'read_run', 'plot_curves', 'Run
            'train', 'check_run']
 
 # %% ../nbs/13_runs.ipynb #b718cce6
-import inspect, json, math, os, pickle, platform, random, time
+import json, math, os, pickle, platform, time
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, torch, torch.nn.functional as F
 from contextlib import nullcontext
 from datetime import datetime, timezone
 from fastai.callback.core import Callback
 from fastai.callback.progress import ProgressCallback
-from fastai.torch_core import set_seed
-from fastcore.foundation import L
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from torch import nn
@@ -26,10 +23,10 @@ from .loaders import cifar_dls
 from .augment import AlbumentationsTransform, flip_shift_tfms
 from .brief import BriefReport, Rule, check_brief
 from .models import create_model, load_model, pretrained_folder, save_weights
-from .learner import cifar_learner, gains_by_bf16
-from .recipes import recipe_settings, recipes
+from .learner import cifar_learner, gains_by_bf16, load_checkpoint, save_checkpoint
+from .recipes import config_learner, judge_augmentations, training_config
 
-# %% ../nbs/13_runs.ipynb #cc63a914
+# %% ../nbs/13_runs.ipynb #45f86cc9
 def _proc_value(file, key):
     "Value of the first line of `/proc/file` that starts with `key`; '' on systems without this file"
     path = Path('/proc')/file
@@ -40,12 +37,9 @@ def machine()->dict:
     "Processor, cores, memory and GPU"
     memory = _proc_value('meminfo', 'MemTotal') # '8000000 kB'
     return dict(
-        system=platform.system(),
-        cpu=_proc_value('cpuinfo', 'model name') or platform.processor(),
-        cores=os.cpu_count(),
+        system=platform.system(), cpu=_proc_value('cpuinfo', 'model name') or platform.processor(), cores=os.cpu_count(),
         memory_gb=round(int(memory.split()[0])/2**20, 1) if memory else None,
-        threads=torch.get_num_threads(),
-        gains_by_bf16=gains_by_bf16('cpu'),
+        threads=torch.get_num_threads(), gains_by_bf16=gains_by_bf16('cpu'),
         gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None)
 
 def versions()->dict:
@@ -80,7 +74,7 @@ def _read_config(folder, keys=_run_keys):
     if missing: raise ValueError(f"'{file}' is damaged (no {', '.join(missing)}); train again into another folder")
     return config
 
-# %% ../nbs/13_runs.ipynb #50ba4174
+# %% ../nbs/13_runs.ipynb #f39ba4eb
 def read_run(
     run:str|Path,      # folder that `train` wrote
 )->SimpleNamespace:    # `path`, `config`, `history` (a DataFrame) and `metrics`, None where there is no file yet
@@ -137,7 +131,7 @@ class RunRecorder(Callback):
         if self.epoch < self.start_epoch: return # fastai calls this also for the epochs that a resumed run skips
         row = self._row()
         self._append(row)  # before the checkpoint: `_restore` can drop a row, but it cannot make one up
-        _save_checkpoint(self.learn, self.folder)
+        save_checkpoint(self.learn, self.folder/'checkpoint.pt')
         if self.log: self.log(_epoch_line(row, self.n_epoch))
 
     def _row(self):
@@ -153,45 +147,13 @@ class RunRecorder(Callback):
         if file.exists(): history = pd.concat([pd.read_csv(file), history])
         with atomic_write(file) as part: history.to_csv(part, index=False)
 
-# %% ../nbs/13_runs.ipynb #66dd8985
 def _epoch_line(row, n_epoch):
     "An epoch as a line of text"
     line = f"epoch {row['epoch']}/{n_epoch}  train {row['train_loss']:.3f} {row['train_accuracy']:.1%}"
     if not math.isnan(row['valid_loss']): line += f"  valid {row['valid_loss']:.3f} {row['accuracy']:.1%}"
     return line + f"  {row['seconds']:.0f} s"
 
-# %% ../nbs/13_runs.ipynb #0d064ff7
-def _plain(o):
-    "`o` with Python's numbers and lists instead of numpy's and fastcore's, which torch would have to unpickle"
-    if isinstance(o, dict): return {k:_plain(v) for k,v in o.items()}
-    if isinstance(o, (list,tuple,L)): return [_plain(v) for v in o]
-    return o.item() if isinstance(o, np.generic) else o
-
-def _save_checkpoint(learn, folder):
-    state = dict(
-        epoch=learn.epoch+1,
-        model=learn.model.state_dict(),
-        opt=_plain(learn.opt.state_dict()),
-        clock=learn.dls.train.epoch_counter.epoch,
-        torch_rng=torch.get_rng_state(),
-        cuda_rng=torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        python_rng=random.getstate())
-    with atomic_write(folder/'checkpoint.pt') as part: torch.save(state, part)
-
-def _load_checkpoint(learn, file):
-    "Set model, optimizer, epoch counter and random generators; returns the number of epochs done"
-    state = torch.load(file, map_location='cpu', weights_only=True)
-    learn.model.load_state_dict(state['model'])
-    learn.create_opt()
-    learn.opt.load_state_dict(state['opt'])
-    learn.dls.train.epoch_counter.epoch = state['clock']
-    torch.set_rng_state(state['torch_rng'])
-    if state['cuda_rng'] and torch.cuda.is_available(): torch.cuda.set_rng_state_all(state['cuda_rng'])
-    python_version,integers,gauss = state['python_rng']
-    random.setstate((python_version, tuple(integers), gauss))
-    return state['epoch']
-
-# %% ../nbs/13_runs.ipynb #b90979c6
+# %% ../nbs/13_runs.ipynb #ceb653f2
 def _drop_rows_after(epoch, file):
     "Drop the rows of later epochs from `history.csv`"
     history = pd.read_csv(file)
@@ -204,7 +166,7 @@ def _restore(learn, folder):
     "Continue from the checkpoint in `folder`; returns the number of epochs done"
     checkpoint,history = folder/'checkpoint.pt', folder/'history.csv'
     try:
-        done = _load_checkpoint(learn, checkpoint) if checkpoint.exists() else 0
+        done = load_checkpoint(learn, checkpoint) if checkpoint.exists() else 0
         if history.exists(): _drop_rows_after(done, history)
     except (RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError, pickle.UnpicklingError) as e: # damaged files
         advice = 'train again into another folder'
@@ -236,7 +198,7 @@ def _check_classes(model, images):
     if n_out != len(images.classes):
         raise ValueError(f'the model has {n_out} classes and {images.name} has {len(images.classes)}; name the data that it was trained on')
 
-# %% ../nbs/13_runs.ipynb #eab77479
+# %% ../nbs/13_runs.ipynb #47e02193
 class _WithFlips(nn.Module):
     "Log of the mean probabilities of a batch and its mirror image"
     def __init__(self, model):
@@ -266,21 +228,7 @@ def evaluate(
     result = dict(loss=round(loss, 6), accuracy=correct/len(y), correct=correct, n=len(y))
     return result | dict(data=images.name, tta=tta, flips=flips, seconds=seconds)
 
-# %% ../nbs/13_runs.ipynb #267d1d6a
-def _new_config(data, model, recipe, tfms, settings, **options):
-    "The arguments of `train` as `config.json` records them, checked"
-    settings = recipe_settings(recipe, **settings)
-    model = model or inspect.signature(recipes[recipe]).parameters['model'].default.__name__
-    create_model(model) # raises an error for an unknown name
-    seed = options['seed']
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
-        raise ValueError(f'seed is {seed}, expected an integer from 0 to 4,294,967,295; the default is 42')
-    name = data.name if isinstance(data, ImageArrays) else str(data)
-    config = dict(data=name, model=model, recipe=recipe, settings=settings) | options
-    if tfms is None: return config
-    if not isinstance(tfms, AlbumentationsTransform): tfms = AlbumentationsTransform(tfms, seed=seed)
-    return config | dict(augmentation=[tfms.to_dict()])
-
+# %% ../nbs/13_runs.ipynb #e2d46c9c
 _run_files = 'config.json','history.csv','metrics.json','model.safetensors','curves.png','checkpoint.pt'
 
 def _new_folder(out, config):
@@ -298,24 +246,14 @@ def _new_folder(out, config):
         raise FileExistsError(f"'{folder}' already holds a run ({', '.join(existing)}); {advice}")
     return folder
 
-# %% ../nbs/13_runs.ipynb #eef497a1
-def _make_learner(config, images):
-    "The `Learner` and the call that trains it, as `config` describes them"
-    model = partial(create_model, config['model'], n_out=len(images.classes))
-    dls_args = {key:config[key] for key in ('valid','num_workers','seed','device')}
-    learner_args = {key:config[key] for key in ('precision','channels_last')}
-    if 'augmentation' in config: dls_args['tfms'] = [AlbumentationsTransform.from_dict(record) for record in config['augmentation']]
-    set_seed(config['seed'])
-    return recipes[config['recipe']](images, model, **config['settings'], dls_args=dls_args, learner_args=learner_args)
-
+# %% ../nbs/13_runs.ipynb #b4561aba
 def _start(learn, folder, config, images):
     "Create the run folder with its `config.json`; returns the number of epochs done, 0"
     mean,std = images.stats
     _,model_args = learn.model.made_by
     config = config | dict(
         args=model_args,
-        precision=learn.precision,
-        device=str(learn.dls.device),
+        precision=learn.precision, device=str(learn.dls.device),
         classes=list(images.classes), mean=mean.tolist(), std=std.tolist(),
         n_train=len(learn.dls.train_ds),
         augmentation=[t.to_dict() for t in learn.dls.train.after_item.fs if isinstance(t, AlbumentationsTransform)],
@@ -375,14 +313,14 @@ def train(
 )->SimpleNamespace:             # as `read_run`
     "Train into a run folder; the same seed and precision give the same weights on the same machine"
     if resume is None:
-        config = _new_config(data, model, recipe, tfms, settings, seed=seed, valid=valid, num_workers=num_workers,
-                             precision=precision, channels_last=channels_last, device=device)
+        config = training_config(data, model, recipe, tfms, settings, seed=seed, valid=valid, num_workers=num_workers,
+                                 precision=precision, channels_last=channels_last, device=device)
         folder = _new_folder(out, config)
     else: folder,config = Path(resume), _read_config(resume)
     if (folder/'metrics.json').exists():
         raise ValueError(f"the run in '{folder}' is done, all {config['settings']['epochs']} epochs; start a new one in another folder")
     images = data if isinstance(data, ImageArrays) else load_data(config['data'])
-    learn,fit = _make_learner(config, images)
+    learn,fit = config_learner(config, images)
     start = _start if resume is None else _resume
     done = start(learn, folder, config, images)
     learn.add_cb(RunRecorder(folder, done, log))
@@ -390,38 +328,7 @@ def train(
     with nullcontext() if progress else learn.no_logging(): fit(start_epoch=done)
     return _finish(learn, folder, images)
 
-# %% ../nbs/13_runs.ipynb #4bf2afae
-_limits = [-.2,.2]
-_brief_arguments = dict( # of each transform, as `to_dict` records them
-    HorizontalFlip=dict(p=.5),
-    Affine=dict(p=.5, translate_percent=dict(x=_limits, y=_limits), translate_px=None, scale=dict(x=[.8,1.2], y=[.8,1.2]),
-                keep_ratio=True, rotate=[-15,15], shear=dict(x=[0,0], y=[0,0])),
-    ShiftScaleRotate=dict(p=.5, shift_limit_x=_limits, shift_limit_y=_limits, scale_limit=_limits, rotate_limit=[-15,15]),
-    CoarseDropout=dict(p=.5, num_holes_range=[1,1], hole_height_range=[16,16], hole_width_range=[16,16], fill_mask=None))
-_brief_transforms = [{'HorizontalFlip',affine,'CoarseDropout'} for affine in ('Affine','ShiftScaleRotate')]
-
-def _differences(transform, mean):
-    "Arguments of a recorded transform that are not the brief's, as texts"
-    name = transform['__class_fullname__']
-    rounded = json.loads(json.dumps(transform), parse_float=lambda text: round(float(text), 6))
-    differing = [k for k,v in _brief_arguments[name].items() if rounded.get(k, 'missing') != v]
-    if name == 'CoarseDropout' and not np.allclose(transform['fill'], 255*np.array(mean), rtol=0, atol=1): differing.append('fill')
-    return [f"{name} {k}={transform.get(k, 'missing')}" for k in differing]
-
-# %% ../nbs/13_runs.ipynb #2b9c8583
-def _measured_augmentations(config):
-    "What `config.json` says about the training augmentations, and whether they are the brief's"
-    if 'augmentation' not in config: return 'not recorded', False
-    if any(isinstance(record, str) for record in config['augmentation']): return 'recorded as text by an older version', False
-    pipelines = [record['train'] for record in config['augmentation'] if record['train']]
-    transforms = [t for pipeline in pipelines for t in pipeline['transforms']]
-    names = [t['__class_fullname__'] for t in transforms]
-    listed = ', '.join(f"{name} p={t['p']}" for name,t in zip(names, transforms)) or 'none'
-    if len(names) != 3 or set(names) not in _brief_transforms: return listed, False
-    differences = [text for t in transforms for text in _differences(t, config['mean'])]
-    differences += [f"Compose p={pipeline['p']}" for pipeline in pipelines if pipeline['p'] != 1]
-    return ', '.join(differences) or listed, not differences
-
+# %% ../nbs/13_runs.ipynb #f70b281d
 def _measured_accuracy(folder):
     "What `metrics.json` says about the accuracy, and whether it is at least 85 % of CIFAR-10's 10,000 test images"
     if not (folder/'metrics.json').is_file(): return 'the run is not done, it has no metrics.json', False
@@ -435,7 +342,7 @@ def _rule(name, expected, measure, record):
     except (TypeError, ValueError, LookupError, AttributeError) as e: measured,passed = f'cannot be read ({type(e).__name__}: {e})', False
     return Rule(name, expected, measured, passed)
 
-# %% ../nbs/13_runs.ipynb #95aa1517
+# %% ../nbs/13_runs.ipynb #a2c952d2
 def check_run(
     run_or_model:str|Path, # run folder, or name of a model with weights in the package
 )->BriefReport:            # prints as a table; its attribute `passed` is the answer
@@ -446,6 +353,6 @@ def check_run(
     args = config.get('args', {}) | dict(n_out=len(config['classes']))
     return BriefReport([
         *check_brief(create_model(config['model'], **args)),
-        _rule('augmentations', 'the three of `brief_tfms`, each p=0.5', _measured_augmentations, config),
+        _rule('augmentations', 'the three of `brief_tfms`, each p=0.5', judge_augmentations, config),
         _rule('test accuracy', '85 % or more of the 10,000 images', _measured_accuracy, folder),
     ], training_judged=True)
