@@ -183,15 +183,16 @@ def summary(
     facts = dict(rows=[row._asdict() for row in table], parameters=table.total, macs=table.macs)
     return _answer(facts, str(table), as_json)
 
-# %% ../nbs/17_cli.ipynb #9e7ece7a
+# %% ../nbs/17_cli.ipynb #626dc8e2
 @_command
 def check(
     run_or_model: str = typer.Argument('dilated_net', help='Run folder, or name of a model.'),
     as_json: bool = _as_json,
 ):
-    """Check the brief, rule by rule; the exit code is 1 if a rule is not met.
+    """Check the brief, rule by rule.
 
-    For a run or a model with weights, this includes augmentations and test accuracy. For other models, only the design is checked."""
+    For a run or a model with weights, this includes augmentations and test accuracy. For other models, only the design is checked.
+    The exit code is 1 if a rule is not met."""
     report = _brief_report(run_or_model)
     facts = dict(passed=report.passed, training_judged=report.training_judged, rules=[vars(rule) for rule in report])
     return _answer(facts, str(report), as_json, exit_code=0 if report.passed else 1)

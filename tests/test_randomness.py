@@ -1,10 +1,10 @@
-"What only shows over workers and epochs"
+"Randomness over workers, epochs and items, which a notebook cannot show"
 import albumentations as A, numpy as np, pytest, torch
 from torch import nn
 
 from cifar9.augment import AlbumentationsTransform, brief_tfms
 from cifar9.datasets import make_shapes10
-from cifar9.loaders import cifar_dls
+from cifar9.loaders import KeyedDL, cifar_dls
 from cifar9.learner import cifar_learner
 
 
@@ -50,4 +50,41 @@ def test_validation_is_not_augmented():
         for (a,_),(b,_) in zip(dls.valid, plain.valid): assert torch.equal(a, b)
 
 
-def test_no_seed_means_a_new_one(): assert not np.array_equal(*(brief_tfms(p=1.).augment_arrays(make_shapes10(8, 8).images, range(16), 0, 0) for _ in range(2)))
+def test_without_a_seed_two_transforms_differ():
+    images = make_shapes10(8, 8).images
+    a,b = (brief_tfms(p=1.).augment_arrays(images, range(16), 0, 0) for _ in range(2))
+    assert not np.array_equal(a, b)
+
+
+def test_an_item_does_not_depend_on_the_items_before_it():
+    "`random.Random.gauss`, which this transform calls, makes two numbers and keeps one for its next call"
+    images = make_shapes10(4, 1).images[:4]
+    tfm = AlbumentationsTransform(A.PlanckianJitter(sampling_method='gaussian', p=1), seed=0)
+    together = tfm.augment_arrays(images, range(4), 0, 0)
+    for i in reversed(range(4)): assert np.array_equal(tfm.augment_arrays(images[i:i+1], [i], 0, 0)[0], together[i])
+
+
+def test_an_index_that_comes_twice_gets_two_augmentations_for_any_number_of_workers():
+    "As in fastai's `WeightedDL`: `get_idxs` is replaced on the instance"
+    def occurrences(num_workers):
+        dls = cifar_dls(make_shapes10(64, 10), bs=8, tfms=AlbumentationsTransform(A.GaussNoise(p=1), seed=0), num_workers=num_workers)
+        return torch.cat([x for x,_ in dls.train.new(get_idxs=lambda: [3]*32)])
+    alone = occurrences(0)
+    assert len({x.numpy().tobytes() for x in alone}) == 32
+    assert torch.equal(alone, occurrences(2))
+
+
+def test_a_sampler_of_the_users_own_may_yield_plain_indices():
+    tfm = AlbumentationsTransform(A.GaussNoise(p=1), seed=0)
+    dl = cifar_dls(make_shapes10(64, 10), bs=8, tfms=tfm).train
+    own = KeyedDL(dl.dataset, bs=8, num_workers=0, sample=lambda: iter(range(16)), after_item=dl.after_item, device=dl.device)
+    assert [len(x) for x,_ in own] == [8,8]
+
+
+@pytest.mark.parametrize('tfms,expected', [([A.HorizontalFlip(), A.Pad(padding=4), A.RandomCrop(32, 32)], True), (A.Affine(rotate=9), False)])
+def test_takes_tensors_only_where_all_transforms_do(tfms, expected):
+    tfm = AlbumentationsTransform(tfms, seed=0)
+    assert [tfm.takes_tensors(split, (32,32,3)) for split in (0,1)] == [expected, True]
+    if expected:
+        images = make_shapes10(64, 1).images[:64]
+        assert np.array_equal(tfm.augment_arrays(torch.from_numpy(images), range(64), 1, 0).numpy(), tfm.augment_arrays(images, range(64), 1, 0))
