@@ -112,7 +112,7 @@ def plot_calibration(
     ax.plot(by_bin.probability, by_bin.accuracy, color='C0', lw=1)
     ax.scatter(by_bin.probability, by_bin.accuracy, s=20+600*by_bin.n/len(table), alpha=.6, clip_on=False)
     ax.set(xlabel='probability of the predicted class', ylabel='accuracy', xlim=(0,1), ylim=(0,1), aspect='equal')
-    ax.set_title(f'expected calibration error {ece:.1%}', fontsize=10)
+    ax.set_title(f'expected calibration error {ece:.1%}', fontsize=10, pad=12)
     return ax
 
 # %% ../nbs/14_interp.ipynb #3eb04c56
