@@ -112,6 +112,7 @@ class PadBatch(BatchTransform):
         "For each new row, the one of `n` that it copies; -1: outside, in a constant border"
         return torch.tensor([cv2.borderInterpolate(k, n, self.t.border_mode) for k in range(-before, n+after)])
 
+# %% ../nbs/03_vectorized.ipynb #a2c05e15
 class PadIfNeededBatch(PadBatch):
     def why_not(self):
         if not (self.t.min_height and self.t.min_width): return 'it pads to a multiple'
@@ -126,6 +127,7 @@ def _matrices(*entries):
     "Affine maps `(N,3,3)` from the six entries of their first two rows, each a number or `(N,)`"
     return np.stack(np.broadcast_arrays(*entries, 0, 0, 1), -1).reshape(-1,3,3)
 
+# %% ../nbs/03_vectorized.ipynb #a2c05e17
 class AffineBatch(BatchTransform):
     n_uniforms = 7
     def why_not(self):
