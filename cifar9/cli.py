@@ -26,6 +26,9 @@ def _answer(facts, text, as_json, exit_code=0):
     "`facts` as JSON, or `text` for people"
     return _Answer(json.dumps(facts, indent=1) if as_json else text, exit_code)
 
+_as_json = typer.Option(False, '--json', help='Print JSON.')
+
+# %% ../nbs/17_cli.ipynb #4a68c533
 def _sentence(error):
     "What went wrong, in one line"
     from_the_system = isinstance(error, OSError) and error.errno
@@ -49,8 +52,6 @@ def _command(f):
         if answer.exit_code: raise typer.Exit(answer.exit_code)
     return app.command(f.__name__)(run)
 
-_as_json = typer.Option(False, '--json', help='Print JSON.')
-
 # %% ../nbs/17_cli.ipynb #474f2ef9
 @_command
 def data(
@@ -71,7 +72,7 @@ def data(
         'verified: every image and label is as published'])
     return _answer(facts, text, as_json)
 
-# %% ../nbs/17_cli.ipynb #82f149d4
+# %% ../nbs/17_cli.ipynb #63fd1698
 def _read_setting(pair):
     "`NAME=VALUE` as a name and a boolean or number"
     name,_,value = pair.partition('=')
@@ -95,7 +96,7 @@ def _run_text(run):
         f"{m['epochs']} epochs in {minutes:.1f} minutes, {m['parameters']:,} parameters, peak memory {m['peak_memory_gb']} GB",
         f'run folder: {run.path}'])
 
-# %% ../nbs/17_cli.ipynb #8b80ee3b
+# %% ../nbs/17_cli.ipynb #886bbbf7
 @_command
 def train(
     data: str = typer.Option('cifar10', help='cifar10, shapes10, or the path of CIFAR-10.'),
@@ -142,7 +143,7 @@ def evaluate(
     text = f"{m['accuracy']:.2%} of the test images of {m['data']} ({m['correct']:,} of {m['n']:,}), loss {m['loss']:.4f}"
     return _answer(m, text, as_json)
 
-# %% ../nbs/17_cli.ipynb #f3f4c63b
+# %% ../nbs/17_cli.ipynb #2ef1b863
 def _prediction_text(file, prediction, top):
     "One line with the `top` most probable classes"
     most_probable = list(prediction.probabilities.items())[:top]
@@ -170,7 +171,7 @@ def predict(
     text = '\n'.join(_prediction_text(file, p, top) for file,p in zip(images, predictions))
     return _answer(facts, text, as_json)
 
-# %% ../nbs/17_cli.ipynb #344e41b3
+# %% ../nbs/17_cli.ipynb #c0c39b32
 @_command
 def summary(
     model: str = typer.Argument('dilated_net', help='Name of a model, run folder, or folder of a saved model.'),
@@ -183,7 +184,7 @@ def summary(
     facts = dict(rows=[row._asdict() for row in table], parameters=table.total, macs=table.macs)
     return _answer(facts, str(table), as_json)
 
-# %% ../nbs/17_cli.ipynb #626dc8e2
+# %% ../nbs/17_cli.ipynb #af8d553b
 @_command
 def check(
     run_or_model: str = typer.Argument('dilated_net', help='Run folder, or name of a model.'),

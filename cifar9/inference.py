@@ -28,6 +28,7 @@ def _open(path):
         raise ValueError(f"image file '{path}' is damaged ({e}); copy it again") from e
     return img
 
+# %% ../nbs/15_inference.ipynb #bd7695fd
 def _as_array(image):
     "An array or a tensor as an array `(H,W)` or `(H,W,3|4)`"
     if isinstance(image, torch.Tensor):
@@ -41,6 +42,7 @@ def _as_array(image):
         raise ValueError(f'image has shape {a.shape}, expected (H,W), (H,W,1), (H,W,3) or (H,W,4), and channels first for a tensor')
     return a
 
+# %% ../nbs/15_inference.ipynb #cba93584
 def _as_uint8(a):
     "An array with values 0-255"
     if a.dtype == bool: a = a.astype(np.float32)
@@ -62,7 +64,7 @@ def _as_pil(image):
     pixels,notes = _as_uint8(_as_array(image))
     return Image.fromarray(pixels), notes
 
-# %% ../nbs/15_inference.ipynb #4ca7a7a9
+# %% ../nbs/15_inference.ipynb #74567732
 def _upright(img):
     "The image rotated as its EXIF data says"
     is_rotated = img.getexif().get(ExifTags.Base.Orientation, 1) != 1
@@ -90,7 +92,7 @@ def _as_grayscale(img):
     white = 65535 if has_16_bits else 255
     return Image.fromarray(np.clip(values*(255/white), 0, 255).astype(np.uint8))
 
-# %% ../nbs/15_inference.ipynb #21f8d6e8
+# %% ../nbs/15_inference.ipynb #8c3601aa
 fits = ('crop','squeeze','pad') # ways to make an image square: its center, both sides scaled to `side`, borders of its mean colour
 
 def _as_square(img, fit):
@@ -116,7 +118,7 @@ def _resize(img, side):
 def _check_fit(fit):
     if fit not in fits: raise ValueError(f"unknown fit '{fit}', expected one of {', '.join(fits)}")
 
-# %% ../nbs/15_inference.ipynb #a501e070
+# %% ../nbs/15_inference.ipynb #89dbaaaf
 def fit_image(
     image,           # path, PIL image, array `(H,W)` or `(H,W,1|3|4)`, tensor `(1|3|4,H,W)`; uint8 0-255 or float 0-1
     side:int=32,     # side of the result, pixels
@@ -154,7 +156,7 @@ class Prediction:
         ranked = sorted(zip(classes, probabilities), key=lambda pair: -pair[1])
         return cls(*ranked[0], dict(ranked), fitted, pixels)
 
-# %% ../nbs/15_inference.ipynb #3f1f16ab
+# %% ../nbs/15_inference.ipynb #08f25839
 class Predictor:
     "Classifies images of any size"
     def __init__(self,
