@@ -39,7 +39,7 @@ def commands(data):
         '`import cifar9`': python('import cifar9'),
         '`cifar9 --help`': [cifar9, '--help'],
         '`cifar9 train --help`': [cifar9, 'train', '--help'],
-        '`cifar9 check`': [cifar9, 'check'],
+        '`cifar9 check strided_net`': [cifar9, 'check', 'strided_net'],
         '`import cifar9.augment`': python('import cifar9.augment'),
         '`import cifar9.learner`': python('import cifar9.learner'),
         f'load {data}': python(load),

@@ -26,10 +26,10 @@ from torch import nn
 from .datasets import atomic_write
 
 # %% ../nbs/11_learner.ipynb #7d4d4060
-def _seconds(f):
+def _seconds(f, *args):
     "Time of one call of `f`"
     began = time.perf_counter()
-    f()
+    f(*args)
     return time.perf_counter() - began
 
 @cache
@@ -43,7 +43,7 @@ def gains_by_bf16(
     for dtype in (torch.float32, torch.bfloat16):
         a = torch.ones(768, 768, dtype=dtype)
         a@a # the first call prepares kernels
-        times[dtype] = min(_seconds(lambda: a@a) for _ in range(5))
+        times[dtype] = min(_seconds(torch.matmul, a, a) for _ in range(5))
     return times[torch.float32] > 1.3*times[torch.bfloat16]
 
 # %% ../nbs/11_learner.ipynb #b6334ff0
