@@ -226,8 +226,8 @@ def _save_cache(file, data):
         file.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(file) as part: np.savez(part, images=data.images, labels=data.labels)
     except OSError as e:
-        advice = 'set $CIFAR9_CACHE to a writable folder'
-        warnings.warn(f"cannot save the decoded images in '{file.parent}' ({e}), so the next start decodes them again; {advice}", stacklevel=2)
+        advice = 'so the next start decodes them again; set $CIFAR9_CACHE to a writable folder'
+        warnings.warn(f"cannot save the decoded images in '{file.parent}' ({e}), {advice}", stacklevel=2)
 
 def _load_cache(file):
     "`(images, labels)` from the cache, or None if the file is missing or damaged"
