@@ -15,7 +15,7 @@ import pytest
 root = Path(__file__).parents[1]
 tutorials = sorted((root/'nbs'/'tutorials').glob('*.ipynb'))
 each = pytest.mark.parametrize('path', tutorials, ids=lambda p: p.stem)
-limit = 300 # seconds
+limit = 900 # seconds, against a kernel that hangs; a time belongs in a benchmark
 
 
 def cells(path, kind='code'): return [c for c in json.loads(path.read_text(encoding='utf-8'))['cells'] if c['cell_type'] == kind]
