@@ -122,7 +122,7 @@ class _PhaseConv(_TakePhase):
             padding = 0
         convolve = partial(F.conv2d, x, conv.weight, conv.bias, padding=padding, dilation=dilation, groups=conv.groups)
         if conv.groups == 1: return convolve(stride=self.step)
-        # depthwise: torch's gradient of a strided depthwise convolution takes ten times as long on a CPU
+        # depthwise: torch's gradient of a strided depthwise convolution is slow on a CPU
         return convolve(stride=1)[..., ::self.step, ::self.step]
 
 # %% ../nbs/11_learner.ipynb #8a2338cc
