@@ -8,7 +8,7 @@ __all__ = ['shape_distances', 'ImageArrays', 'polygon_distance', 'make_shapes10'
 # %% ../nbs/00_datasets.ipynb #a5c51032
 import os
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -24,6 +24,8 @@ class ImageArrays:
     n_train:int       # number of training images, which come first
     name:str='images' # name of the data set in tables and run folders
     source:str=''     # where the images came from, in words
+    valid:tuple=None  # images and labels to validate on while training; None: the test images
+    notes:tuple=()    # sentences about the data that a training says before it begins
 
     train_x = property(lambda self: self.images[:self.n_train])
     train_y = property(lambda self: self.labels[:self.n_train])
@@ -37,6 +39,12 @@ class ImageArrays:
         values,n = np.arange(256)/255, counts.sum(1)
         mean = counts@values / n
         return mean, np.sqrt(counts@values**2 / n - mean**2)
+
+    def during_training(self):
+        "The data set with the images of `valid`, if there are any, in place of the test images"
+        if self.valid is None: return self
+        x,y = self.valid
+        return replace(self, images=np.concatenate([self.train_x, x]), labels=np.concatenate([self.train_y, y]), valid=None)
 
     def __repr__(self):
         n_test,(h,w) = len(self.images)-self.n_train, self.images.shape[1:3]
