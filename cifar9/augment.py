@@ -6,45 +6,59 @@
 __all__ = ['cifar10_mean', 'AlbumentationsTransform', 'split_name', 'show_augmented', 'brief_tfms', 'flip_shift_tfms']
 
 # %% ../nbs/05_augment.ipynb #36cc0ada
-from .loaders import CounterRandom, KeyedDL, NormalizedImage, philox_uniform # cifar9 first: it checks the version of albumentations
+from .loaders import CounterRandom, KeyedDL, NormalizedImage, philox_uniform
+from .pipelines import ( # which checks the version of albumentations
+    all_transforms, as_compose, check_normalizers, check_targets, final_size, needed_targets, normalizers,
+    pipeline_from_dict, pipeline_to_dict)
 from .targets import (
-    all_transforms, as_array, as_compose, box_params, check_targets, flatten, from_targets, needed_targets, normalizers,
-    only_image, pipeline_for, pixels, target_kind, target_kinds, to_targets, unflatten, with_image)
+    as_array, draw_sample, flatten, from_targets, only_image, pipeline_for, sample_to_show, target_kinds, to_targets, tuple_like,
+    unflatten, with_image)
 from .vectorized import batch_transforms, n_draws, run_batch, why_not_vectorized
 
-import json, math, random
+import math, random, warnings
 from collections import defaultdict
-from inspect import signature
+from contextlib import contextmanager
 from numbers import Integral
 
 import albumentations as A, cv2, numpy as np, torch
-from PIL import Image
 from fastai.data.core import TfmdDL
 from fastai.data.load import DataLoader
+from fastai.data.transforms import ToTensor
 from fastai.torch_core import TensorImage
 from fastai.vision.augment import RandTransform
-from fastai.vision.core import PILImage, PILMask, PointScaler, TensorBBox, TensorPoint
+from fastai.vision.core import PointScaler
 from fastai.vision.data import get_grid
 from fastcore.basics import patch
 from fasttransform import Transform
-from matplotlib.patches import Rectangle
 
 # %% ../nbs/05_augment.ipynb #7d553fb5
+def _check_arguments(seed, order, vectorized, extra):
+    "Raise a `ValueError` for an argument of `AlbumentationsTransform` that is no pipeline"
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed < 2**63:
+        raise ValueError(f'seed is {seed!r}, expected an integer from 0 to 2**63-1, or None')
+    if not isinstance(order, Integral): raise ValueError(f'order is {order!r}, expected an integer, such as 2 to run after Resize, or None')
+    if vectorized not in (None, True, False): raise ValueError(f'vectorized is {vectorized!r}, expected None, True or False')
+    if not isinstance(extra, dict):
+        raise ValueError(f"extra is {extra!r:.60}, expected a dict such as {{'mosaic_metadata': [...]}}, or None")
+
 class AlbumentationsTransform(Transform):
     "An Albumentations pipeline as a fastai item transform: it augments images, masks, boxes with labels, and points of a sample together"
+    order_is_given = True # may the pipeline change the size of images that a later transform resizes?
+
     def __init__(self,
         train,                # transform, list of transforms or `A.Compose` for training
         valid=None,           # the same for validation, testing and prediction; None: samples stay unchanged
         seed:int=None,        # same seed, item and epoch: same augmentation; None: drawn from `random`, so `set_seed` works
-        order:int=0,          # position among the item transforms: 0 while boxes and points are in pixels; 2 after fastai's `Resize`
+        order:int=None,       # position among the item transforms: 0 (or None) before fastai's `Resize`, for boxes and points; 2 after it
         vectorized:bool=None, # augment samples with one uint8 image a batch at a time; None: if the pipeline allows it, True: or raise
         extra:dict=None,      # further arguments of each call of the pipeline, such as {'mosaic_metadata': [...]}
     ):
-        super().__init__(order=order)
         if seed is None: seed = random.getrandbits(63)
-        if not isinstance(seed, Integral) or not 0 <= seed < 2**63:
-            raise ValueError(f'seed is {seed!r}, expected an integer from 0 to 2**63-1, or None')
-        self.seed,self.vectorized,self.extra = int(seed),vectorized,extra or {}
+        if extra is None: extra = {}
+        self.order_is_given = order is not None
+        _check_arguments(seed, order or 0, vectorized, extra)
+        super().__init__(order=order or 0)
+        self.seed,self.vectorized,self.extra = int(seed),vectorized,extra
         self.train = as_compose(train, 'train')
         self.valid = None if valid is None else as_compose(valid, 'valid')
         self._check_pipelines()
@@ -55,38 +69,45 @@ class AlbumentationsTransform(Transform):
         "The pipelines by the name of their split"
         return {split:p for split,p in dict(train=self.train, valid=self.valid).items() if p is not None}
 
-    def _reset_state(self):
-        "Start without a key; also after unpickling, because generators are not pickled"
-        self.random,self.next_key,self._prepared = CounterRandom(self.seed), None, {}
-        self.normalizes = bool(normalizers(self.train))
+# %% ../nbs/05_augment.ipynb #75f303a8
+@patch
+def _reset_state(self:AlbumentationsTransform):
+    "Start without a key; also after unpickling, because generators are not pickled"
+    self.random,self.next_key,self.log,self._prepared = CounterRandom(self.seed), None, None, {}
+    self.normalizes = bool(normalizers(self.train))
+    self.makes_tensors = True # is `ToTensor` of fastai the only transform after this one?
+    if 'of_one' not in vars(type(self)): self.__class__ = type(type(self).__name__, (type(self),), {'of_one':True})
 
-    def __getstate__(self): return {k:v for k,v in self.__dict__.items() if k not in ('random','next_key','_prepared')}
+@patch
+def __getstate__(self:AlbumentationsTransform):
+    return {k:v for k,v in self.__dict__.items() if k not in ('random','next_key','log','_prepared')}
 
-    def __setstate__(self, state):
-        self.__dict__.update(state)
-        self._reset_state()
+@patch
+def __setstate__(self:AlbumentationsTransform, state):
+    self.__dict__.update(state)
+    self._reset_state()
+
+def _blank(cls): return cls.__new__(cls)
+
+@patch
+def __reduce__(self:AlbumentationsTransform): return _blank, (type(self).__base__,), self.__getstate__()
 
 # %% ../nbs/05_augment.ipynb #2f1c0a02
 @patch
 def _check_pipelines(self:AlbumentationsTransform):
     "Raise a `ValueError` for pipelines that cannot work, whatever the samples are"
+    known = set()
     for split,pipeline in self.pipelines.items():
         needed = {name for t in all_transforms(pipeline) for name in needed_targets(t)}
+        known |= needed
         check_targets(pipeline, split, frozenset(needed & {'image','mask','bboxes','keypoints'}), self.extra)
         reason = why_not_vectorized(pipeline)
         if self.vectorized and reason:
             raise ValueError(f'vectorized is True, but {split} cannot run a batch at a time because of {reason}; leave vectorized out')
-    found = {split:normalizers(pipeline) for split,pipeline in self.pipelines.items()}
-    _check_normalizers(found['train'], found.get('valid', []))
-
-def _check_normalizers(train, valid):
-    "Raise a `ValueError` unless the normalizers of both pipelines are the same and run on every image"
-    for t in train+valid:
-        if t.p < 1: raise ValueError(f'{type(t).__name__} has p={t.p}, expected p=1, because all images must be normalized; set p=1')
-    if list(map(repr, train)) != list(map(repr, valid)):
-        names = [' and '.join(map(repr, ts)) or 'nothing' for ts in (train, valid)]
-        raise ValueError(f'train normalizes by {names[0]} and valid by {names[1]}, expected the same in both, '
-                         'such as AlbumentationsTransform([..., A.Normalize()], valid=[A.Normalize()])')
+    for name in set(self.extra) - known:
+        wanted = ', '.join(sorted(known)) or 'nothing'
+        raise ValueError(f"extra contains '{name}', expected what the transforms need, {wanted}; leave it out")
+    check_normalizers(self.train, self.valid)
 
 # %% ../nbs/05_augment.ipynb #2f1c0a04
 def split_name(split_idx):
@@ -108,6 +129,23 @@ def _pipeline_for(self:AlbumentationsTransform, split, kinds=frozenset({'image'}
         self._prepared[key].set_random_state(self.random.numpy, self.random.python)
     return self._prepared[key]
 
+@patch
+def _run(self:AlbumentationsTransform, split, targets, kinds=frozenset({'image'})):
+    "The result of the pipeline of `split` for `targets` of `kinds`; appends what fired to `self.log` if there is one"
+    pipeline = self._pipeline_for(split, kinds, len(targets))
+    pipeline.save_applied_params = self.log is not None
+    result = pipeline(**self.extra | targets)
+    if self.log is not None: self.log += result['applied_transforms']
+    return result
+
+@patch
+@contextmanager
+def logging(self:AlbumentationsTransform):
+    "A context with a list that gets the name and the parameters of each transform that fires, while samples are augmented one by one"
+    self.log = []
+    try: yield self.log
+    finally: self.log = None
+
 # %% ../nbs/05_augment.ipynb #2f1c0a17
 @patch
 def __call__(self:AlbumentationsTransform, sample, split_idx=None, to_tensor=False, **kwargs):
@@ -118,8 +156,8 @@ def __call__(self:AlbumentationsTransform, sample, split_idx=None, to_tensor=Fal
     if key is None: key = random.getrandbits(63),random.getrandbits(63) # no `KeyedDL`; fastai seeds `random` in every worker and epoch
     self.random.seek(*key)
     parts = flatten(sample)
-    targets = to_targets(parts)
-    result = self._pipeline_for(split, target_kinds(parts), len(targets))(**self.extra | targets)
+    targets = to_targets(parts, self.pipelines[split].is_check_shapes)
+    result = self._run(split, targets, target_kinds(parts))
     return unflatten(iter(from_targets(result, parts, targets, self.normalizes, to_tensor)), sample)
 
 # %% ../nbs/05_augment.ipynb #2f1c0a06
@@ -129,18 +167,36 @@ def setup(self:AlbumentationsTransform, items=None, train_setup=False):
     if not isinstance(items, DataLoader): return
     if type(items) is TfmdDL: KeyedDL.adopt(items)
     if items.n == 0 or not items.indexed: return
-    kinds = target_kinds(flatten(items.create_item(0)))
+    sample = items.create_item(0)
+    kinds = target_kinds(flatten(sample))
     for split,pipeline in self.pipelines.items(): check_targets(pipeline, split, kinds, self.extra)
     if self.order >= PointScaler.order and kinds & {'bboxes','keypoints'}:
         raise ValueError(f'order is {self.order}, expected less than {PointScaler.order}, where fastai scales boxes and points; use 0')
+    for t in items.after_item.fs: sample = t(sample, split_idx=1) # those before this one; fastai adds the others later
+    self.seek(0, 0)
+    self(sample, split_idx=1)
 
 @patch
 def check_followers(self:AlbumentationsTransform, tfms):
-    "Called by `KeyedDL` before each epoch. Raises if a later item transform cannot handle a normalized image"
+    "Called by `KeyedDL` before each epoch. Raises or warns if a later item transform cannot handle what the pipelines make"
+    self.makes_tensors = all(type(t) is ToTensor for t in tfms)
     names = ', '.join(type(t).__name__ for t in tfms if isinstance(t, RandTransform))
     if self.normalizes and names:
-        raise ValueError(f'train normalizes and {names} after it cannot change a normalized image; '
-                         'replace it by a transform in the pipeline, such as A.Resize before A.Normalize')
+        raise ValueError(f'train normalizes and {names} after it cannot change a normalized image; pass order=2 to run after fastai\'s '
+                         'Resize, whatever the order in item_tfms, or put A.Resize before A.Normalize')
+    for t in tfms:
+        if not self.order_is_given and hasattr(t, 'size'): self._warn_of_resize(t)
+
+@patch
+def _warn_of_resize(self:AlbumentationsTransform, resize):
+    "Warn if the fastai transform `resize`, which runs later, changes the size that a pipeline gives to the images"
+    width,height = resize.size
+    for split,pipeline in self.pipelines.items():
+        size = final_size(pipeline)
+        if size in (None, (height,width)): continue
+        name = type(resize).__name__
+        warnings.warn(f'{split} makes images of {size[0]}x{size[1]} pixels, and {name} after it makes them {height}x{width}, whatever the '
+                      f'order in item_tfms; pass order=2 to run the pipeline after {name}, or order=0 if you want this order', stacklevel=2)
 
 # %% ../nbs/05_augment.ipynb #2f1c0a08
 @patch
@@ -151,18 +207,19 @@ def _runs_batches(self:AlbumentationsTransform, split, shape):
 @patch
 def _run_batch(self:AlbumentationsTransform, split, images, items, epoch, streams):
     pipeline = self.pipelines[split]
-    return run_batch(pipeline, images, philox_uniform(self.seed, items, epoch, streams, n_draws(pipeline)))
+    return run_batch(pipeline, images, philox_uniform(self.seed, items, epoch, streams, n_draws(pipeline)), self.log)
 
 @patch
 def _run_image(self:AlbumentationsTransform, split, image, item, epoch, stream):
     self.random.seek(item, epoch, stream)
-    return as_array(self._pipeline_for(split)(**self.extra | {'image':image})['image'])
+    return as_array(self._run(split, {'image':np.array(image)})['image'], image, self.normalizes) # a copy, as a transform may write into it
 
 # %% ../nbs/05_augment.ipynb #2f1c0a16
 @patch
 def augment_items(self:AlbumentationsTransform, items, idxs, epoch, split_idx, streams, to_tensor=False):
     "Called by `KeyedDL` with the samples `items` of a batch; `idxs` and `streams` are the keys of the samples"
     split,new = split_name(split_idx),list(items)
+    to_tensor = to_tensor and self.makes_tensors
     if split not in self.pipelines: return new
     images = [only_image(sample) for sample in items]
     groups = defaultdict(list) # the indices of the images of each shape
@@ -228,34 +285,8 @@ def _denormalize(x, found):
 @patch
 def decode(self:AlbumentationsTransform, o, split_idx=None, **kwargs):
     "Undo normalizing, so that fastai can show `o`"
-    if isinstance(o, tuple): return type(o)([self.decode(x, split_idx) for x in o])
+    if isinstance(o, tuple): return tuple_like([self.decode(x, split_idx) for x in o], o)
     return _denormalize(o, normalizers(self.train)) if isinstance(o, NormalizedImage) else o # `valid` normalizes alike
-
-# %% ../nbs/05_augment.ipynb #8be57b0d
-def _sample_to_show(image, mask, boxes, points):
-    "The arguments of `show_augmented` as a sample"
-    if not isinstance(image, (Image.Image,np.ndarray)): image = PILImage.create(image)
-    if getattr(image, 'mode', '') == 'P': image = image.convert('RGB')
-    sample = [image]
-    if isinstance(mask, np.ndarray): mask = mask.astype(np.uint8 if mask.max() < 256 else np.int32)
-    if mask is not None: sample.append(PILMask.create(mask))
-    if boxes is not None: sample.append(TensorBBox(torch.as_tensor(boxes, dtype=torch.float32).reshape(-1,4)))
-    if points is not None: sample.append(TensorPoint(torch.as_tensor(points, dtype=torch.float32).reshape(-1,2)))
-    return tuple(sample)
-
-def _draw(ax, sample):
-    "Draw a sample on `ax`; `imshow` has the centre of the first pixel at 0, boxes and points count from its edge"
-    for o in sample:
-        kind = target_kind(o)
-        if kind == 'image': ax.imshow(pixels(o), cmap='gray')
-        if kind == 'mask': ax.imshow(np.ma.masked_equal(pixels(o), 0), alpha=.5, cmap='cool', vmin=0, interpolation='nearest')
-        if kind == 'keypoints': ax.plot(o[:,0]-.5, o[:,1]-.5, 'o', ms=4, mfc='cyan', mec='black')
-        if kind == 'bboxes':
-            for x0,y0,x1,y1 in o.tolist():
-                ax.add_patch(Rectangle((x0-.5,y0-.5), x1-x0, y1-y0, fill=False, edgecolor='yellow', lw=1.5))
-    h,w = pixels(sample[0]).shape[:2]
-    ax.set(xlim=(-.5,w-.5), ylim=(h-.5,-.5))
-    ax.axis('off')
 
 # %% ../nbs/05_augment.ipynb #2f1c0a13
 def show_augmented(
@@ -271,34 +302,14 @@ def show_augmented(
     "Show one image with its mask, boxes and points, and `n` augmented variants of it"
     if not isinstance(tfm, AlbumentationsTransform): tfm = AlbumentationsTransform(tfm, valid=tfm)
     tfm = AlbumentationsTransform(tfm.train, tfm.valid, seed=seed, extra=tfm.extra)
-    sample = _sample_to_show(image, mask, boxes, points)
+    sample = sample_to_show(image, mask, boxes, points)
     axs = get_grid(n+1, ncols=ncols, figsize=(1.5*ncols, 1.7*math.ceil((n+1)/ncols)))
-    _draw(axs[0], sample)
+    draw_sample(axs[0], sample)
     axs[0].set_title('original', fontsize=9)
     for i,ax in enumerate(axs[1:n+1]):
         tfm.seek(i, 0)
-        _draw(ax, tfm.decode(tfm(sample, split_idx=0), split_idx=0))
+        draw_sample(ax, tfm.decode(tfm(sample, split_idx=0), split_idx=0))
     return axs
-
-# %% ../nbs/05_augment.ipynb #2f1c0a14
-def _to_dict(t):
-    "The transform `t` and all transforms inside it as plain values; like `t.to_dict()`, but complete"
-    name,is_compose = type(t).__name__,isinstance(t, A.BaseCompose)
-    children = [_to_dict(child) for child in t.transforms] if is_compose else []
-    try:
-        if isinstance(t, A.Lambda): raise TypeError('it consists of functions')
-        d = json.loads(json.dumps(t.to_dict()['transform']))
-    except (TypeError,ValueError,NotImplementedError) as e:
-        raise ValueError(f'{name} cannot be written as JSON ({e}), expected arguments that are numbers and strings') from e
-    if not is_compose: # some transforms list arguments that only their base class takes
-        allowed = '__class_fullname__', *signature(type(t)).parameters
-        return {k:v for k,v in d.items() if k in allowed}
-    d['transforms'] = children
-    if hasattr(t, 'channels'): d['channels'] = list(t.channels)
-    if isinstance(t, A.Compose):
-        d |= dict(strict=t.strict, mask_interpolation=t.mask_interpolation)
-        if d['bbox_params']: d['bbox_params']['filter_invalid_bboxes'] = box_params(t).filter_invalid_bboxes
-    return d
 
 # %% ../nbs/05_augment.ipynb #2f1c0a15
 @patch
@@ -306,23 +317,16 @@ def to_dict(self:AlbumentationsTransform)->dict:
     "All arguments as plain values, for JSON; the inverse of `from_dict`"
     if self.extra:
         raise ValueError(f"extra contains {', '.join(self.extra)}, expected nothing, because it cannot be written as JSON; leave extra out")
-    pipelines = dict(train=None, valid=None)
-    for split,p in self.pipelines.items(): pipelines[split] = _to_dict(p) | dict(finds_params=p.finds_params)
+    pipelines = dict(train=pipeline_to_dict(self.train), valid=pipeline_to_dict(self.valid))
     return dict(**pipelines, seed=self.seed, order=self.order, vectorized=self.vectorized, albumentations=A.__version__)
-
-def _compose_from_dict(d):
-    "The pipeline that `to_dict` described; None of None"
-    if d is None: return None
-    compose = A.from_dict({'transform': {k:v for k,v in d.items() if k != 'finds_params'}})
-    compose.finds_params = d['finds_params']
-    return compose
 
 @patch(cls_method=True)
 def from_dict(cls:AlbumentationsTransform, d:dict):
     "The transform that `to_dict` described"
     missing = {'train','valid','seed','order','vectorized'} - set(d)
     if missing: raise ValueError(f"d has no {', '.join(sorted(missing))}, expected the dict that `AlbumentationsTransform.to_dict` returns")
-    return cls(_compose_from_dict(d['train']), _compose_from_dict(d['valid']), seed=d['seed'], order=d['order'], vectorized=d['vectorized'])
+    train,valid = pipeline_from_dict(d['train']),pipeline_from_dict(d['valid'])
+    return AlbumentationsTransform(train, valid, seed=d['seed'], order=d['order'], vectorized=d['vectorized'])
 
 # %% ../nbs/05_augment.ipynb #1185ddb0
 cifar10_mean = 0.49139968, 0.48215841, 0.44653091 # of the 50,000 training images, 0-1 units

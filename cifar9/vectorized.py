@@ -21,6 +21,7 @@ import albumentations as A, cv2, numpy as np, torch
 class BatchTransform:
     "An Albumentations transform `t` over a batch of images `(N,H,W,C)`, uint8 0-255"
     n_uniforms = 0         # random numbers that `params` takes for each image
+    columns = ()           # the names of the parameters that `params` makes
     changes_format = False # are the new images of another shape or dtype? With p < 1, the batch would then not fit into one array
     apply_tensor = None    # as `apply`, for a tensor on any device; None: only arrays
 
@@ -52,12 +53,14 @@ class VerticalFlipBatch(HorizontalFlipBatch):
 
 class RandomRotate90Batch(BatchTransform):
     n_uniforms,changes_format = 1,True
+    columns = 'quarters',
     def params(self, u, images): return _integer_between(u[:,0], 0, 3)
     def apply(self, images, quarters): return np.stack([np.rot90(img, k) for img,k in zip(images, quarters)])
 
 # %% ../nbs/03_vectorized.ipynb #a2c05e05
 class RandomCropBatch(BatchTransform):
     n_uniforms,changes_format = 2,True
+    columns = 'top','left'
     def why_not(self): return 'it pads' if self.t.pad_if_needed else None
     def params(self, u, images):
         "`(N,2)`: top, left"
@@ -130,6 +133,7 @@ def _matrices(*entries):
 # %% ../nbs/03_vectorized.ipynb #a2c05e17
 class AffineBatch(BatchTransform):
     n_uniforms = 7
+    columns = 'matrix',
     def why_not(self):
         if self.t.fit_output: return 'it changes the size of the images'
         if self.t.balanced_scale: return 'its scales are balanced'
@@ -165,6 +169,7 @@ class AffineBatch(BatchTransform):
 # %% ../nbs/03_vectorized.ipynb #a2c05e08
 class CoarseDropoutBatch(BatchTransform):
     n_uniforms = 4
+    columns = 'top','bottom','left','right'
     def why_not(self):
         if tuple(self.t.num_holes_range) != (1,1): return 'it cuts more than one hole'
         if isinstance(self.t.fill, str): return f'it fills with {self.t.fill}'
@@ -197,6 +202,7 @@ class CoarseDropoutBatch(BatchTransform):
 # %% ../nbs/03_vectorized.ipynb #a2c05e0a
 class RandomBrightnessContrastBatch(BatchTransform):
     n_uniforms = 2
+    columns = 'factor','added'
     def why_not(self): return 'it looks for a safe range in each image' if self.t.ensure_safe_range else None
     def params(self, u, images):
         "`(N,2)`: the factor, and what is added, in pixel units"
@@ -249,6 +255,8 @@ def _why_not(t, before, after, shape):
     form = _form(t)
     if t.p < 1 and form.changes_format: return f'with p={t.p} it changes the shape or the type of some images only'
     if isinstance(form, NormalizeBatch) and after: return 'another transform follows it'
+    if isinstance(form, NormalizeBatch) and shape is not None and np.size(t.mean) not in (1, shape[2]):
+        return f'its mean has {np.size(t.mean)} values for {shape[2]} channels'
     if isinstance(form, RandomRotate90Batch) and not _stays_square(shape, before): return 'the images are not square'
     return form.why_not()
 
@@ -266,14 +274,22 @@ def run_batch(
     pipeline:A.Compose,  # one for which `why_not_vectorized` returns None
     images,              # array or tensor `(N,H,W,C)`, uint8 0-255; a tensor only if all transforms have `apply_tensor`
     uniforms:np.ndarray, # in (0,1), `(N,n_draws(pipeline))`
+    log:list=None,       # for one image: gets the name and the parameters of each transform that fires
 ):
     "The images after all transforms of `pipeline`"
     out,start = images.clone() if isinstance(images, torch.Tensor) else images.copy(), 0
     for form in map(_form, pipeline.transforms):
         fires,u = uniforms[:,start] < form.t.p, uniforms[:,start+1:start+1+form.n_uniforms]
+        if log is not None and fires.all(): log.append(_fired(form, u, out))
         out = _apply_where(form, fires, u, out)
         start += 1+form.n_uniforms
     return out.contiguous() if isinstance(out, torch.Tensor) else np.ascontiguousarray(out)
+
+def _fired(form, u, images):
+    "The name of a transform and its parameters for one image"
+    params = form.params(u, images)
+    if params is not None: params = dict(zip(form.columns, params[0] if len(form.columns) > 1 else params))
+    return type(form.t).__name__, params
 
 def _apply_where(form, fires, u, images):
     "Apply `form` where it `fires`; changes `images` in place if that is not everywhere"
