@@ -15,7 +15,9 @@ setup(
     packages=find_packages(include=['cifar9', 'cifar9.*']), include_package_data=True, zip_safe=False,
     python_requires=f">={cfg['min_python']}",
     install_requires=shlex.split(cfg['requirements']),
-    extras_require={'dev': shlex.split(cfg['dev_requirements'])},
+    extras_require={
+        'dev': shlex.split(cfg['dev_requirements']) + shlex.split(cfg['export_requirements']), # the chapter is a test, too
+        'export': shlex.split(cfg['export_requirements'])},
     entry_points={'console_scripts': shlex.split(cfg['console_scripts']), 'nbdev': [f"{cfg['lib_name']}={cfg['lib_path']}._modidx:d"]},
     classifiers=['Intended Audience :: Developers', 'Natural Language :: English', 'Programming Language :: Python :: 3'],
 )
