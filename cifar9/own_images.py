@@ -23,14 +23,15 @@ _decoding_errors = (OSError, SyntaxError, ValueError, EOFError, LookupError, Typ
                     RuntimeError, MemoryError, struct.error, Image.DecompressionBombError) # what Pillow's readers raise on damaged files
 
 def open_image(
-    path:str|Path, # file in any format that Pillow reads
+    file,          # path, or an open file, in any format that Pillow reads
+    name:str=None, # of an open file, for errors
 )->Image.Image:    # the first frame, completely read
     "Open an image file; an error is one sentence with the path"
-    path = Path(path)
-    if not path.is_file(): raise _no_file(path)
+    path = file if name is None else name
+    if isinstance(file, (str,os.PathLike)) and not os.path.isfile(file): raise _no_file(Path(file))
     with warnings.catch_warnings():
         warnings.simplefilter('ignore') # Pillow warns of sizes that `max_pixels` refuses, and of what it repairs
-        try: img = Image.open(path)
+        try: img = Image.open(file)
         except _decoding_errors as e:
             raise ValueError(f"Pillow cannot open '{path}' as an image ({_reason(e)}), expected a PNG, JPEG or another image file") from e
         with img: return _load(img, path)
