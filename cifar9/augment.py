@@ -6,7 +6,8 @@
 __all__ = ['cifar10_mean', 'AlbumentationsTransform', 'split_name', 'show_augmented', 'brief_tfms', 'flip_shift_tfms']
 
 # %% ../nbs/05_augment.ipynb #36cc0ada
-from .loaders import CounterRandom, KeyedDL, NormalizedImage, philox_uniform
+from .keyed import CounterRandom, philox_uniform
+from .loaders import KeyedDL, NormalizedImage
 from .pipelines import ( # which checks the version of albumentations
     all_transforms, as_compose, check_normalizers, check_targets, final_size, needed_targets, normalizers,
     pipeline_from_dict, pipeline_to_dict)
@@ -23,7 +24,6 @@ from numbers import Integral
 import albumentations as A, cv2, numpy as np, torch
 from fastai.data.core import TfmdDL
 from fastai.data.load import DataLoader
-from fastai.data.transforms import ToTensor
 from fastai.torch_core import TensorImage
 from fastai.vision.augment import RandTransform
 from fastai.vision.core import PointScaler
@@ -75,7 +75,6 @@ def _reset_state(self:AlbumentationsTransform):
     "Start without a key; also after unpickling, because generators are not pickled"
     self.random,self.next_key,self.log,self._prepared = CounterRandom(self.seed), None, None, {}
     self.normalizes = bool(normalizers(self.train))
-    self.makes_tensors = True # is `ToTensor` of fastai the only transform after this one?
     if 'of_one' not in vars(type(self)): self.__class__ = type(type(self).__name__, (type(self),), {'of_one':True})
 
 @patch
@@ -165,7 +164,7 @@ def __call__(self:AlbumentationsTransform, sample, split_idx=None, to_tensor=Fal
 def setup(self:AlbumentationsTransform, items=None, train_setup=False):
     "Called by a fastai loader: make it a `KeyedDL` and check its samples"
     if not isinstance(items, DataLoader): return
-    if type(items) is TfmdDL: KeyedDL.adopt(items)
+    if isinstance(items, TfmdDL): KeyedDL.adopt(items)
     if items.n == 0 or not items.indexed: return
     sample = items.create_item(0)
     kinds = target_kinds(flatten(sample))
@@ -179,7 +178,6 @@ def setup(self:AlbumentationsTransform, items=None, train_setup=False):
 @patch
 def check_followers(self:AlbumentationsTransform, tfms):
     "Called by `KeyedDL` before each epoch. Raises or warns if a later item transform cannot handle what the pipelines make"
-    self.makes_tensors = all(type(t) is ToTensor for t in tfms)
     names = ', '.join(type(t).__name__ for t in tfms if isinstance(t, RandTransform))
     if self.normalizes and names:
         raise ValueError(f'train normalizes and {names} after it cannot change a normalized image; pass order=2 to run after fastai\'s '
@@ -219,7 +217,6 @@ def _run_image(self:AlbumentationsTransform, split, image, item, epoch, stream):
 def augment_items(self:AlbumentationsTransform, items, idxs, epoch, split_idx, streams, to_tensor=False):
     "Called by `KeyedDL` with the samples `items` of a batch; `idxs` and `streams` are the keys of the samples"
     split,new = split_name(split_idx),list(items)
-    to_tensor = to_tensor and self.makes_tensors
     if split not in self.pipelines: return new
     images = [only_image(sample) for sample in items]
     groups = defaultdict(list) # the indices of the images of each shape

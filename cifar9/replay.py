@@ -6,11 +6,11 @@
 __all__ = ['batch_keys', 'record', 'replay']
 
 # %% ../nbs/05_replay.ipynb #25abc886
-from .loaders import ArrayDL, KeyedDL, stream_id
+from .keyed import PREVIEW_EPOCHS, epoch_keys, stream_id
+from .loaders import ArrayDL, KeyedDL
 from .augment import AlbumentationsTransform
 
 import json
-from collections import Counter
 from copy import copy, deepcopy
 
 import numpy as np
@@ -36,15 +36,11 @@ def batch_keys(
     epoch:int=None, # number of the epoch, from 0; None: the one that began last, which may be a preview by `show_batch`
 )->list:            # a dict with item, epoch and stream for each image of the batch
     "Which item of which epoch became each image of a batch"
-    if epoch is None: epoch,order = dl.epoch,[draw.index for draw in dl.sample()]
-    else: order = _epoch_order(dl, epoch)
+    if epoch is None and dl.epoch == PREVIEW_EPOCHS: raise ValueError('epoch is None, but no epoch has begun; give the number of an epoch')
+    keys = list(dl.sample() if epoch is None else epoch_keys(_epoch_order(dl, epoch), epoch))
     if not 0 <= batch < len(dl): raise ValueError(f'batch is {batch}, expected 0 to {len(dl)-1}, because an epoch has {len(dl)} batches')
     position = [t is tfm for t in dl.after_item.fs].index(True)
-    seen,keys = Counter(),[]
-    for item in order[:(batch+1)*dl.bs]:
-        keys.append(dict(item=item, epoch=epoch, stream=stream_id(position, seen[item])))
-        seen[item] += 1
-    return keys[batch*dl.bs:]
+    return [dict(item=int(key), epoch=key.epoch, stream=stream_id(position, key.occurrence)) for key in keys[batch*dl.bs:(batch+1)*dl.bs]]
 
 # %% ../nbs/05_replay.ipynb #4c61ae1a
 def _plain(o):

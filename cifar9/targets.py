@@ -161,8 +161,8 @@ def _points_like(a, original, size):
     "The keypoints `a` of a pipeline in the type of `original`; all of them"
     n = len(_coordinates(original, 2))
     if len(a) != n:
-        raise ValueError(f'the pipeline kept {len(a)} of {n} points, expected all; leave out A.ThinPlateSpline and A.PiecewiseAffine, '
-                         'which lose points near the border')
+        raise ValueError(f'the pipeline kept {len(a)} of {n} points, expected all; leave out transforms that lose points, '
+                         'such as A.ThinPlateSpline, A.PiecewiseAffine and A.Mosaic')
     return _coordinates_like(np.float32(a) + np.float32(.5), original, 2, size)
 
 def _coordinates_like(a, original, n, size):

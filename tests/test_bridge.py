@@ -153,13 +153,13 @@ with learn.no_bar(): print(learn.predict(sorted(Path('star').glob('*'))[0])[2].t
 
 
 def test_other_loaders_never_repeat_either(files):
-    "A loader of another class stays as it is. fastai seeds `random` in every worker and epoch, and the transform draws its key from it"
+    "A loader of another class becomes a `KeyedDL` as well"
     from fastai.data.core import TfmdDL
     class OwnDL(TfmdDL): pass
     dl = loaders(files, 2, dl_type=None).train
     transforms = dict(after_item=dl.after_item.fs, after_batch=dl.after_batch.fs)
     own = OwnDL(dl.dataset, bs=8, num_workers=2, device=torch.device('cpu'), **transforms)
-    assert type(dl) is KeyedDL and type(own) is OwnDL
+    assert isinstance(dl, KeyedDL) and isinstance(own, KeyedDL) and isinstance(own, OwnDL)
     assert len({x.numpy().tobytes() for epoch in epochs(own) for x in epoch}) == 3*40
 
 

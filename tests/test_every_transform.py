@@ -21,6 +21,7 @@ image,other = images[0],images[1]
 mask = (image.astype(int).sum(-1) > 380).astype(np.uint8)
 boxes,labels = np.array([[4,6,30,40], [33,20,60,58]], np.float32), [7,2]
 points = np.array([[10,12], [50,41], [31,60]], np.float32)
+loses_points = 'PiecewiseAffine','ThinPlateSpline','Mosaic' # outside the middle of the image
 font = str(Path(matplotlib.get_data_path())/'fonts'/'ttf'/'DejaVuSans.ttf')
 size = dict(height=48, width=40)
 needs_boxes = 'RandomSizedBBoxSafeCrop','AtLeastOneBBoxRandomCrop','BBoxSafeRandomCrop'
@@ -125,10 +126,11 @@ def test_masks_boxes_and_points(name):
         data |= dict(bboxes=boxes, labels=labels)
         sample += [TensorBBox(boxes), TensorMultiCategory(labels)]
         params['bbox_params'] = box_params()
-    if Targets.KEYPOINTS in supported(t):
+    if Targets.KEYPOINTS in supported(t) and name != 'Mosaic':
         shift = 0 if name in resizing else .5
-        data['keypoints'] = points-shift
-        sample.append(TensorPoint(points))
+        marked = 32 + (points-32)/4 if name in loses_points else points
+        data['keypoints'] = marked-shift
+        sample.append(TensorPoint(marked))
         params['keypoint_params'] = A.KeypointParams('xy', remove_invisible=False)
     want,got = direct(t, params, **data), through_fastai(t, tuple(sample), name)
     assert [type(o) for o in got] == [type(o) for o in sample]
@@ -154,6 +156,15 @@ def test_points_stay_on_what_they_mark(t):
         light = np.asarray(img)[...,0].astype(float)
         y,x = (np.indices(light.shape)+.5).reshape(2, -1) @ light.ravel() / light.sum()
         assert abs(x-point[0,0]) < .35 and abs(y-point[0,1]) < .35, (x, y, point)
+
+
+@pytest.mark.parametrize('name', loses_points)
+def test_no_point_is_lost(name):
+    "Without the point that is lost, the next one would take its name"
+    corners = TensorPoint([[.5,.5], [63.5,.5], [.5,63.5], [63.5,63.5]])
+    tfm = AlbumentationsTransform([made(name)], seed=5, extra=extra.get(name))
+    with pytest.raises(ValueError, match='of 4 points, expected all'):
+        for _ in range(20): tfm((PILImage.create(image), corners))
 
 
 @pytest.mark.parametrize('name', [n for n in names if n not in extra])
