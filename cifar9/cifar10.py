@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 from fastai.data.external import URLs, fastai_path, untar_data
 from fastcore.xdg import xdg_cache_home
 
@@ -113,7 +112,8 @@ def _archive_files(path, pattern):
                 if match and member.isfile(): yield match, io.BytesIO(archive.extractfile(member).read())
     except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as e:
         reason = (str(e) or 'unexpected end').splitlines()[0]
-        raise ValueError(f"'{path}' is not a complete archive ({type(e).__name__}: {reason}); name another file, or download it again") from e
+        advice = 'name another file, or download it again'
+        raise ValueError(f"'{path}' is not a complete archive ({type(e).__name__}: {reason}); {advice}") from e
 
 def _read_archive(path):
     "Records of a `.tgz`, `.tar.gz` or `.tar` of either layout"

@@ -18,13 +18,14 @@ from pathlib import Path
 from torch import nn
 from types import SimpleNamespace
 from .datasets import ImageArrays, atomic_write
-from .cifar10 import load_data
 from .loaders import cifar_dls
 from .augment import AlbumentationsTransform, flip_shift_tfms
 from .brief import BriefReport, Rule, check_brief
 from .models import create_model, load_model, pretrained_folder, save_weights
 from .learner import cifar_learner, gains_by_bf16, load_checkpoint, save_checkpoint
 from .recipes import config_learner, judge_augmentations, training_config
+from .start import check_classes, check_size, check_tracker, data_name, load_images
+from .start import start_model, suit_batch_size, take_weights, tracking
 
 # %% ../nbs/13_runs.ipynb #45f86cc9
 def _proc_value(file, key):
@@ -59,6 +60,11 @@ def _read_json(file):
     try: return dict(json.loads(file.read_text()))
     except (TypeError, ValueError) as e: raise ValueError(f"'{file}' is damaged ({e}); train again into another folder") from e
 
+def _read_history(file):
+    "The table in a `history.csv`"
+    try: return pd.read_csv(file)
+    except ValueError as e: raise ValueError(f"'{file}' is damaged ({e}); train again into another folder") from e
+
 def _write_json(content, file):
     with atomic_write(file) as part: part.write_text(json.dumps(content, indent=1)+'\n')
 
@@ -84,7 +90,7 @@ def read_run(
     return SimpleNamespace(
         path=folder,
         config=_read_config(folder),
-        history=pd.read_csv(history) if history.exists() else None,
+        history=_read_history(history) if history.exists() else None,
         metrics=_read_json(metrics) if metrics.exists() else None)
 
 # %% ../nbs/13_runs.ipynb #51f52acc
@@ -183,20 +189,14 @@ def evaluation_learner(
     "A float32 `Learner` that validates on the test images, normalized as in the training of the model"
     model = run_or_model if isinstance(run_or_model, nn.Module) else load_model(run_or_model)
     config = getattr(model, 'config', {})
-    images = data if isinstance(data, ImageArrays) else load_data(data or config.get('data') or 'cifar10')
+    images = load_images(config, data)
     stats = (np.array(config['mean']), np.array(config['std'])) if config else None
     tfms = flip_shift_tfms(2, images.images.shape[1], seed=0) if tta else None
-    _check_classes(model.eval(), images)
+    check_classes(model.eval(), images)
     dls = cifar_dls(images, min(128, images.n_train), tfms, device=device, stats=stats)
     learn = cifar_learner(dls, model, precision='fp32')
     learn.remove_cb(ProgressCallback)
     return learn, images
-
-def _check_classes(model, images):
-    "Raise an error unless `model` has a score for each class"
-    n_out = model(torch.zeros(2, 3, *images.images.shape[1:3])).shape[-1]
-    if n_out != len(images.classes):
-        raise ValueError(f'the model has {n_out} classes and {images.name} has {len(images.classes)}; name the data that it was trained on')
 
 # %% ../nbs/13_runs.ipynb #47e02193
 class _WithFlips(nn.Module):
@@ -281,7 +281,7 @@ def _finish(learn, folder, images):
     run = read_run(folder)
     result = evaluate(folder, data=images)
     title = f"{folder.name}: {result['accuracy']:.2%} of {result['n']:,} test images"
-    fig = plot_curves(run.history, title, 'test' if run.config['valid'] == 'test' else 'validation')
+    fig = plot_curves(run.history, title, 'test' if run.config['valid'] == 'test' and images.valid is None else 'validation')
     with atomic_write(folder/'curves.png') as part: fig.savefig(part, dpi=100)
     plt.close(fig)
     metrics = result | dict(
@@ -295,37 +295,52 @@ def _finish(learn, folder, images):
 
 # %% ../nbs/13_runs.ipynb #0c10b736
 def train(
-    data='cifar10',             # 'cifar10', 'shapes10', the path of CIFAR-10, or `ImageArrays`
+    data='cifar10',             # 'cifar10', 'shapes10', the path of CIFAR-10 or of your own images, or `ImageArrays`
     model:str=None,             # in `list_models()`; None: the recipe's own
     recipe:str='one_cycle',     # in `recipes`
     out:str|Path=None,          # folder for the run; None: the next free one in `runs`
     resume:str|Path=None,       # folder of a run to continue; everything but `data` then comes from its config.json
     tfms=None,                  # augmentation instead of the recipe's: an `AlbumentationsTransform`, or its first argument
+    start_from:str|Path=None,   # model with weights in the package, or run folder: start from its weights, except the last layer's
     seed:int=42,                # of weights, shuffling, dropout and the recipe's own augmentation
     valid:str|int='test',       # validate on the test images, on this many training images held out, or (0) on none
+    size:int=32,                # side of an image, pixels; other than 32 for 'shapes10' and your own images only
+    fit:str='crop',             # how to make your own images square: 'crop', 'squeeze' or 'pad'
+    skip_damaged:bool=False,    # leave out files of your own that cannot be read
     num_workers:int=0,          # processes that prepare batches
     precision:str='auto',       # 'fp32', 'bf16', 'fp16' (GPU), 'auto'
     channels_last:bool=True,    # memory layout of the model
     device:str=None,            # 'cpu', 'cuda'; None: a GPU if there is one
-    progress:bool=True,         # show fastai's progress bars
+    tracker:str=None,           # 'tensorboard', 'wandb': send losses there, too
+    progress:bool=True,         # show progress bars
     log=None,                   # function that is called with a line of text after each epoch
     **settings,                 # of the recipe: epochs, lr, bs, ...
 )->SimpleNamespace:             # as `read_run`
     "Train into a run folder; the same seed and precision give the same weights on the same machine"
     if resume is None:
-        config = training_config(data, model, recipe, tfms, settings, seed=seed, valid=valid, num_workers=num_workers,
-                                 precision=precision, channels_last=channels_last, device=device)
+        config = training_config(data, start_model(start_from, model), recipe, tfms, settings, seed=seed, valid=valid,
+                                 num_workers=num_workers, precision=precision, channels_last=channels_last, device=device,
+                                 size=size, fit=fit, skip_damaged=skip_damaged, tracker=tracker)
+        config |= dict(data=data_name(data), start_from=start_from and data_name(start_from))
         folder = _new_folder(out, config)
     else: folder,config = Path(resume), _read_config(resume)
     if (folder/'metrics.json').exists():
         raise ValueError(f"the run in '{folder}' is done, all {config['settings']['epochs']} epochs; start a new one in another folder")
-    images = data if isinstance(data, ImageArrays) else load_data(config['data'])
-    learn,fit = config_learner(config, images)
+    check_tracker(config.get('tracker'))
+    images = load_images(config, data if isinstance(data, ImageArrays) else None, progress)
+    chooses_bs = resume is None and settings.get('bs') is None
+    notes = [*images.notes, *(suit_batch_size(config, images) if chooses_bs else [])]
+    learn,fit_epochs = config_learner(config, images.during_training())
+    check_size(learn.model, images)
+    if config.get('start_from'): take_weights(learn.model, config['start_from'])
     start = _start if resume is None else _resume
     done = start(learn, folder, config, images)
+    if progress or log:
+        for note in notes: (log or print)(note)
     learn.add_cb(RunRecorder(folder, done, log))
     if not progress: learn.remove_cb(ProgressCallback)
-    with nullcontext() if progress else learn.no_logging(): fit(start_epoch=done)
+    quiet = nullcontext() if progress else learn.no_logging()
+    with tracking(learn, config.get('tracker'), folder, config), quiet: fit_epochs(start_epoch=done)
     return _finish(learn, folder, images)
 
 # %% ../nbs/13_runs.ipynb #f70b281d
