@@ -68,9 +68,9 @@ def begin(rank, folder):
 
 class Record(Callback):
     "Keeps the images that the model gets"
-    def before_fit(self): self.train,self.valid = [],[]
+    def before_fit(self): self.train_images,self.valid_images = [],[]
     def before_batch(self):
-        seen = self.train if self.learn.training else self.valid
+        seen = self.train_images if self.learn.training else self.valid_images
         seen += [bytes(np.ascontiguousarray(x.numpy())) for x in self.learn.x]
 
 
@@ -83,7 +83,7 @@ def trained(num_workers):
     "What a model gets that is trained in `distrib_ctx`"
     learn = learner(num_workers)
     with learn.no_bar(), learn.no_logging(), learn.distrib_ctx(sync_bn=False, cpu=True): learn.fit(n_epochs)
-    return learn.record.train,learn.record.valid
+    return learn.record.train_images,learn.record.valid_images
 
 
 def run_rank(rank, folder):
@@ -120,5 +120,5 @@ def test_two_ranks_train_in_distrib_ctx(ranks, num_workers):
     learn = learner(0)
     with learn.no_bar(), learn.no_logging(): learn.fit(n_epochs)
     train,valid = (sum(parts, []) for parts in zip(*(rank['training'][num_workers] for rank in ranks)))
-    assert len(train) == n_epochs*48 and sorted(train) == sorted(learn.record.train)
-    assert sorted(valid) == sorted(learn.record.valid)
+    assert len(train) == n_epochs*48 and sorted(train) == sorted(learn.record.train_images)
+    assert sorted(valid) == sorted(learn.record.valid_images)
