@@ -16,7 +16,7 @@ from copy import deepcopy
 from functools import partial
 from typing import NamedTuple
 
-import albumentations as A, numpy as np, torch
+import albumentations as A, cv2, numpy as np, torch
 from PIL import Image
 from fastai.data.transforms import ToTensor
 from fastai.torch_core import TensorImageBase, TensorMask
@@ -256,6 +256,12 @@ def _resize_from_the_edge(method, keypoints, *args, **kwargs):
     half_pixel[:2] = .5 # x and y; the other columns are angles and scales
     return method(keypoints + half_pixel, *args, **kwargs) - half_pixel
 
+def _without_reflection(t, method, keypoints, *args, **kwargs):
+    "Call `method` of `t` without its reflected border, for which Albumentations adds the mirror images of the keypoints"
+    border_mode,t.border_mode = t.border_mode,cv2.BORDER_CONSTANT
+    try: return method(keypoints, *args, **kwargs)
+    finally: t.border_mode = border_mode
+
 def _target_params(compose, kinds):
     "The `bbox_params` and `keypoint_params` for samples with targets of `kinds`"
     params = {}
@@ -279,6 +285,7 @@ def pipeline_for(
     for top in transforms:
         for t in all_transforms(top):
             if isinstance(t, _resizing): _replace_keypoint_method(t, partial(_resize_from_the_edge, t.apply_to_keypoints))
+            if hasattr(t, 'border_mode'): _replace_keypoint_method(t, partial(_without_reflection, t, t.apply_to_keypoints))
             if isinstance(t, A.DualTransform) and not isinstance(t, _not_geometric): t.add_targets(clean)
     names = {f'{kind}{i}':kind for kind in ('image','mask') for i in range(1, n)}
     return A.Compose(transforms, p=compose.p, is_check_shapes=False, additional_targets=names,

@@ -1,10 +1,13 @@
 "Every public transform of Albumentations by `AlbumentationsTransform` and by a direct call: the same pixels, masks, boxes and points"
 import inspect
 import json
+import pickle
 from copy import deepcopy
+from itertools import combinations
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
-import albumentations as A, matplotlib, numpy as np, pytest, torch
+import albumentations as A, cv2, matplotlib, numpy as np, pytest, torch
 from albumentations.core.transforms_interface import BasicTransform, Transform3D
 from albumentations.core.type_definitions import Targets
 from fastai.torch_core import TensorMultiCategory
@@ -158,6 +161,20 @@ def test_points_stay_on_what_they_mark(t):
         assert abs(x-point[0,0]) < .35 and abs(y-point[0,1]) < .35, (x, y, point)
 
 
+reflecting = [name for name in dual if 'border_mode' in inspect.signature(getattr(A, name)).parameters and name not in loses_points]
+
+
+@pytest.mark.parametrize('name', reflecting)
+def test_points_have_no_mirror_images(name):
+    "With a reflected border, the points are those that a constant border gives"
+    sample = PILImage.create(image),TensorPoint(points)
+    results = []
+    for border_mode in (cv2.BORDER_CONSTANT, cv2.BORDER_REFLECT_101):
+        t = getattr(A, name)(p=1, border_mode=border_mode, **required.get(name, {}))
+        results.append(through_fastai(t, sample, name)[1])
+    assert torch.equal(*results) and results[0].shape == points.shape
+
+
 @pytest.mark.parametrize('name', loses_points)
 def test_no_point_is_lost(name):
     "Without the point that is lost, the next one would take its name"
@@ -181,3 +198,85 @@ def test_to_dict_and_back(name):
         x.seek(3, 1)
         outs.append(as_array(x(sample, split_idx=0)[0]))
     assert np.array_equal(*outs)
+
+
+# Every transform in all its variants: no random number may depend on what the transform did before
+
+together = { # arguments that are allowed only beside another one
+    ('HEStain','preset'):dict(method='preset'),
+    ('Downscale','interpolation_pair'):None} # a dict of two of its values
+
+
+def listed_values(annotation):
+    "The values that the type of an argument lists"
+    if annotation is bool: return [True, False]
+    if get_origin(annotation) is Literal: return list(get_args(annotation))
+    return [value for part in get_args(annotation) for value in listed_values(part)]
+
+
+def choices(name):
+    "For each argument that lists its values, the arguments to pass: `[[{argument: value}, ...], ...]`"
+    cls,found = getattr(A, name),[]
+    for argument,field in cls.InitSchema.model_fields.items():
+        beside = together.get((name,argument), {})
+        if argument not in inspect.signature(cls).parameters or beside is None: continue
+        values = listed_values(field.annotation)
+        if values: found.append([{argument:value} | beside for value in values])
+    return found
+
+
+def single_variants(): return [(name,{}) for name in names] + [(name,v) for name in names for values in choices(name) for v in values]
+
+
+def pairs_of_variants():
+    return [(name, a|b) for name in names for one,other in combinations(choices(name), 2) for a in one for b in other]
+
+
+def sample_for(t, name):
+    "An image with all targets that `t` supports or needs"
+    sample = [PILImage.create(image)]
+    if Targets.MASK in supported(t) or 'mask' in t.targets_as_params: sample.append(PILMask.create(mask))
+    if Targets.BBOXES in supported(t): sample += [TensorBBox(boxes), TensorMultiCategory(labels)]
+    if Targets.KEYPOINTS in supported(t) and name not in loses_points: sample.append(TensorPoint(points))
+    return tuple(sample)
+
+
+def is_keyed(t, name):
+    "Is the result of `t` for an item the same before and after another item, and in a copy that another process would get?"
+    tfm = AlbumentationsTransform([t], valid=[t], seed=5, extra=extra.get(name))
+    sample = sample_for(t, name)
+    def result(tfm, item):
+        tfm.seek(item, 1)
+        return [as_array(o).tobytes() if isinstance(o, (Image.Image,torch.Tensor)) else o for o in tfm(sample, split_idx=0)]
+    first = result(tfm, 3)
+    result(tfm, 4)
+    return first == result(tfm, 3) == result(pickle.loads(pickle.dumps(tfm)), 3)
+
+
+def check_variants(variants):
+    "All `variants` are keyed, but for arguments that Albumentations refuses and interpolations that OpenCV refuses"
+    keyed,refused = 0,0
+    for name,arguments in variants:
+        try: t = getattr(A, name)(p=1, **required.get(name, {}) | arguments)
+        except ValueError:
+            refused += 1
+            continue
+        try: assert is_keyed(t, name), (name, arguments)
+        except cv2.error:
+            assert any('interpolation' in argument for argument in arguments), (name, arguments)
+            refused += 1
+        else: keyed += 1
+    print(f'{keyed} variants of {len({name for name,_ in variants})} transforms are keyed, {refused} are refused')
+    return keyed
+
+
+def test_variants_of_every_transform(capsys):
+    "Every eighth variant; all of them with `pytest -m slow`"
+    with capsys.disabled(): assert check_variants(single_variants()[::8]) > 75
+
+
+@pytest.mark.slow
+def test_all_variants_and_pairs_of_variants(capsys):
+    with capsys.disabled():
+        assert check_variants(single_variants()) > 600
+        assert check_variants(pairs_of_variants()) > 2000
