@@ -228,14 +228,15 @@ def keyed_loader(
     shuffle:bool=None,  # a new order in every epoch
     sampler=None,       # yields indices, such as a `DistributedSampler`
     batch_sampler=None, # yields batches of indices
+    epoch:int=0,        # the epoch to begin with, if you resume a training
     **kwargs,           # other arguments of `DataLoader`, such as `batch_size`, `num_workers` and `collate_fn`
-)->DataLoader:          # `loader.sampler.set_epoch(n)` continues with epoch n
+)->DataLoader:
     "A PyTorch `DataLoader` whose batches depend on `seed` and the epoch alone, whatever the worker processes are"
     data = KeyedDataset(dataset, seed)
     _check_dataset(data)
     if sampler is None and batch_sampler is None:
         sampler = DistributedSampler(data, num_replicas=1, rank=0, shuffle=bool(shuffle), seed=seed)
         shuffle = None
-    if sampler is not None: sampler = KeyedSampler(sampler)
-    if batch_sampler is not None: batch_sampler = KeyedSampler(batch_sampler)
+    if sampler is not None: sampler = KeyedSampler(sampler, epoch)
+    if batch_sampler is not None: batch_sampler = KeyedSampler(batch_sampler, epoch)
     return DataLoader(data, shuffle=shuffle, sampler=sampler, batch_sampler=batch_sampler, **kwargs)

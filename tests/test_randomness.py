@@ -304,7 +304,8 @@ def test_one_large_photo_is_in_memory_at_a_time(tfms):
         img = PILImage.create(np.zeros((800,1000,3), np.uint8))
         opened.append(weakref.ref(img))
         return img
-    dl = TfmdDL(Datasets(range(8), [[photo], [number]]), bs=8, num_workers=0, after_item=[AlbumentationsTransform(tfms), ToTensor()], shuffle=True)
+    photos = Datasets(range(8), [[photo], [number]])
+    dl = TfmdDL(photos, bs=8, num_workers=0, after_item=[AlbumentationsTransform(tfms), ToTensor()], shuffle=True)
     for _ in dl: pass
     assert len(in_memory) >= 8 and max(in_memory) == 0
 
