@@ -6,14 +6,19 @@ link, anchor and image; `--check` does only that. The exit code is 1 if somethin
 import argparse
 import base64
 import contextlib
+import hashlib
 import json
 import os
 import re
 import shutil
+import subprocess
 import sys
+import tarfile
 import tempfile
 from configparser import ConfigParser
+from html import escape
 from pathlib import Path
+from string import Template
 from urllib.parse import unquote, urldefrag
 
 from bs4 import BeautifulSoup
@@ -27,6 +32,9 @@ home = cfg['doc_host'] + cfg['doc_baseurl']
 repo = f"{cfg['git_url']}/blob/{cfg['branch']}/"
 parts = dict(Data=(0,2), Augmentation=(3,5), Measuring=(6,8), Networks=(9,10), Training=(11,13), Using=(14,17)) # first and last chapter
 url_attribute = dict(a='href', img='src', link='href', script='src')
+runtime_version = '1.30.0' # of onnxruntime-web
+runtime_sha512 = 'q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ==' # of the package on npm
+runtime_files = {'ort.wasm.bundle.min.mjs': 'ort.js', 'ort-wasm-simd-threaded.wasm': 'ort.wasm'} # in its folder `dist`: in the site
 font_import = re.compile(r'@import\s*(?:url\()?["\']?https?://[^"\')]*["\']?\)?;?') # Bootswatch themes load their fonts from a network
 
 
@@ -140,12 +148,13 @@ def edit_markdown(nb, folder):
 
 
 def sidebar(notebooks):
-    "The sidebar: the index, the chapters in six parts, the tutorials"
+    "The sidebar: the index, the page that classifies, the chapters in six parts, the tutorials"
     numbered = [n for n in notebooks if re.match(r'\d', n.name)]
     chapters = [n for n in numbered if n.parent == Path('.')]
     sections = {name: [n for n in chapters if first <= int(n.name[:2]) <= last] for name,(first,last) in parts.items()}
     sections['Tutorials'] = [n for n in numbered if n.parent == Path('tutorials')]
-    return ['index.ipynb', *(dict(section=name, contents=[unnumbered(n).as_posix() for n in found]) for name,found in sections.items())]
+    listed = [dict(section=name, contents=[unnumbered(n).as_posix() for n in found]) for name,found in sections.items()]
+    return ['index.ipynb', 'try.ipynb', *listed]
 
 
 def finish_project(project):
@@ -156,8 +165,61 @@ def finish_project(project):
         edit_markdown(nb, notebook.parent)
         write_json(project/notebook, nb)
         (project/notebook).rename(project/unnumbered(notebook))
+    write_json(project/'try.ipynb', try_page(project/'try'))
     write_json(project/'sidebar.yml', dict(website=dict(sidebar=dict(contents=sidebar(notebooks))))) # YAML reads JSON
     shutil.copytree(root/'images', project/'images')
+
+
+# The page that classifies in the browser
+
+def fetch_runtime(folder):
+    "Write onnxruntime-web into `folder`, by npm, after its hash was checked; an OSError says why it cannot be had"
+    if not shutil.which('npm'): raise OSError('npm is not installed')
+    with tempfile.TemporaryDirectory(prefix='npm-') as work:
+        result = subprocess.run(['npm', 'pack', '--silent', f'onnxruntime-web@{runtime_version}'], cwd=work, capture_output=True, text=True)
+        if result.returncode:
+            print(result.stderr, file=sys.stderr)
+            raise OSError(f'npm could not fetch onnxruntime-web {runtime_version}')
+        package, = Path(work).glob('*.tgz')
+        if base64.b64encode(hashlib.sha512(package.read_bytes()).digest()).decode() != runtime_sha512:
+            sys.exit(f'{package.name} from npm is not the file whose hash stands in {Path(__file__).name}')
+        with tarfile.open(package) as archive:
+            for member,name in runtime_files.items(): (folder/name).write_bytes(archive.extractfile(f'package/dist/{member}').read())
+
+
+def best_network():
+    "The network of the package with the highest accuracy, and this accuracy"
+    from cifar9.models import list_pretrained, pretrained_folder
+    accuracy = {name: read_notebook(pretrained_folder(name)/'metrics.json')['accuracy'] for name in list_pretrained()}
+    name = max(accuracy, key=accuracy.get)
+    return name, accuracy[name]
+
+
+def try_files(folder):
+    "Write the script, the runtime and the network into `folder`; returns the HTML of the page"
+    from cifar9.export import export_onnx
+    from cifar9.models import load_model
+    shutil.copytree(root/'.ci'/'try', folder, ignore=shutil.ignore_patterns('*.html'))
+    fetch_runtime(folder)
+    name,accuracy = best_network()
+    network = export_onnx(name, folder/'network.onnx')
+    classes = json.dumps(load_model(name).config['classes'])
+    facts = dict(name=name, accuracy=f'{accuracy:.2%}', bytes=f'{network.stat().st_size:,}', version=runtime_version, classes=classes)
+    return Template((root/'.ci'/'try'/'page.html').read_text(encoding='utf-8')).substitute(facts)
+
+
+def try_page(folder):
+    "The notebook of the page that classifies in the browser, with its files in `folder`; without these it says what is missing"
+    try: html = try_files(folder)
+    except (OSError, ModuleNotFoundError) as e:
+        print(f'the page `try` has no network: {e}', file=sys.stderr)
+        shutil.rmtree(folder, ignore_errors=True)
+        html = f'<p>This copy of the site has no network in it, because where it was built {escape(str(e))}.</p>'
+    title = '# Try it\n\n> A network classifies your image in this page, on your machine'
+    sources = dict(title=title, page=f'```{{=html}}\n{html}\n```')
+    cells = [dict(cell_type='markdown', id=name, metadata={}, source=source) for name,source in sources.items()]
+    kernel = dict(name='python3', language='python', display_name='python3')
+    return dict(cells=cells, metadata=dict(kernelspec=kernel), nbformat=4, nbformat_minor=5)
 
 
 # The pages that smalldocs has rendered
@@ -221,6 +283,7 @@ def build(site):
             is_known = re.search('broken link|output-file', warning) # `check` looks up links, and the pages are named right already
             if not is_known: print(warning, file=sys.stderr)
         rendered = project/cfg['doc_path']
+        if (project/'try').exists(): shutil.copytree(project/'try', rendered/'try', dirs_exist_ok=True)
         finish_pages(rendered)
         shutil.rmtree(site, ignore_errors=True)
         shutil.move(rendered, site)

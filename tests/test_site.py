@@ -19,7 +19,7 @@ for name in ('bs4', 'latex2mathml'): pytest.importorskip(name, reason=f'{name} i
 spec = importlib.util.spec_from_file_location('doc_site', builder)
 doc_site = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(doc_site)
-pages = ['index', 'augment', 'models', 'learner', 'tutorials/first_run']
+pages = ['index', 'try', 'augment', 'models', 'learner', 'tutorials/first_run']
 
 
 def test_what_is_missing_is_named(tmp_path):
@@ -67,11 +67,31 @@ def test_links(folder, text, expected): assert doc_site.relink(text, Path(folder
 
 def test_the_sidebar_has_every_notebook_in_its_part():
     notebooks = sorted(f.relative_to(root/'nbs') for f in (root/'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in f.parts)
-    index,*sections = doc_site.sidebar(notebooks)
+    index,try_page,*sections = doc_site.sidebar(notebooks)
+    assert try_page == 'try.ipynb'
     assert [s['section'] for s in sections] == ['Data', 'Augmentation', 'Measuring', 'Networks', 'Training', 'Using', 'Tutorials']
-    assert sections[1]['contents'] == ['vectorized.ipynb', 'targets.ipynb', 'augment.ipynb']
+    assert {'vectorized.ipynb', 'targets.ipynb', 'augment.ipynb'} <= {*sections[1]['contents']}
     found = [index, *(page for s in sections for page in s['contents'])]
     assert sorted(found) == sorted(doc_site.unnumbered(n).as_posix() for n in notebooks)
+
+
+# The page that classifies in the browser
+
+def test_without_npm_the_page_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(doc_site.shutil, 'which', lambda name: None)
+    notebook = doc_site.try_page(tmp_path/'try')
+    assert 'npm is not installed' in notebook['cells'][1]['source'] and 'script' not in notebook['cells'][1]['source']
+    assert not (tmp_path/'try').exists()
+
+
+def test_another_runtime_than_the_pinned_one_is_refused(tmp_path, monkeypatch):
+    def npm(command, cwd, **kwargs):
+        (Path(cwd)/'onnxruntime-web-1.30.0.tgz').write_bytes(b'something else')
+        return subprocess.CompletedProcess(command, 0, '', '')
+    monkeypatch.setattr(doc_site.shutil, 'which', lambda name: name)
+    monkeypatch.setattr(doc_site.subprocess, 'run', npm)
+    with pytest.raises(SystemExit, match='is not the file whose hash'): doc_site.fetch_runtime(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture(scope='module')
@@ -124,7 +144,8 @@ def test_every_notebook_is_in_the_navigation_in_order(site):
     notebooks = [nbs/'index.ipynb', *sorted(nbs.glob('[0-9]*.ipynb')), *sorted(nbs.glob('tutorials/[0-9]*.ipynb'))]
     links = [a['href'] for a in doc_site.parse((site/'index.html').read_text()).select('#quarto-sidebar .sidebar-item a[href]')]
     pages = [link for link in dict.fromkeys(links) if link != '#']
-    assert pages == [doc_site.page_of(f.relative_to(nbs)).as_posix() for f in notebooks]
+    index,*others = [doc_site.page_of(f.relative_to(nbs)).as_posix() for f in notebooks]
+    assert pages == [index, 'try.html', *others]
 
 
 @pytest.mark.slow
@@ -166,3 +187,82 @@ def test_search_finds_a_class(browser, address):
     found[0].click()
     assert 'AlbumentationsTransform' in browser.find_element(By.TAG_NAME, 'main').text
     assert [line['message'] for line in browser.get_log('browser')] == []
+
+
+@pytest.fixture
+def try_page(site, browser, address):
+    "Functions for the page that classifies: `show()` opens it, `answer()` waits for the answer and returns status and probabilities"
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import WebDriverWait
+    if not (site/'try'/'network.onnx').exists(): pytest.skip('the site was built without npm or without the extra cifar9[export]')
+
+    class TryPage:
+        def show(self): show(browser, f'{address}/try.html', 1280, 'light', height=1400)
+        def part(self, name): return browser.find_element(By.CSS_SELECTOR, f'#try [data-part={name}]')
+        def all(self, selector): return browser.find_elements(By.CSS_SELECTOR, f'#try {selector}')
+        def wait(self, condition): return WebDriverWait(browser, 60, poll_frequency=.05).until(condition)
+        def attribute(self, name): return float(browser.execute_script(f"return document.getElementById('try').dataset.{name} ?? 0"))
+        def answer(self, n):
+            "Status and probabilities by class, when the map of the `n`-th image is there"
+            self.wait(lambda _: self.attribute('done') == n)
+            rows = self.all('[data-part=probabilities] li')
+            return self.part('status').text, {r.get_attribute('data-name'): float(r.get_attribute('data-probability')) for r in rows}
+    page = TryPage()
+    page.show()
+    return page
+
+
+@pytest.mark.slow
+def test_the_browser_computes_what_python_computes(try_page, browser, address, site, tmp_path):
+    "Twenty images through the file input, with every other host blocked"
+    import json
+    import numpy as np
+    import onnxruntime
+    from PIL import Image
+    from cifar9.datasets import make_shapes10
+    noise = np.random.default_rng(0).integers(0, 256, (8,32,32,3), dtype=np.uint8)
+    images = np.concatenate([make_shapes10(10, 12).test_x, noise])
+    session = onnxruntime.InferenceSession(site/'try'/'network.onnx', providers=['CPUExecutionProvider'])
+    classes = json.loads(session.get_modelmeta().custom_metadata_map['classes'])
+    expected = session.run(None, {'images': images})[0]
+    milliseconds,largest = [],0
+    for i,(image,probs) in enumerate(zip(images, expected), 1):
+        file = tmp_path/f'{i}.png'
+        Image.fromarray(image).save(file)
+        try_page.part('file').send_keys(str(file))
+        status,found = try_page.answer(i)
+        assert status.startswith(f'{i}.png: {classes[probs.argmax()]}')
+        largest = max(largest, *(abs(found[name]-p) for name,p in zip(classes, probs)))
+        milliseconds.append(try_page.attribute('milliseconds'))
+    assert len(images) == 20 and largest < 1e-4
+    print(f'largest difference {largest:.1e}; median {np.median(milliseconds):.0f} ms an image in the browser, n = {len(milliseconds)}')
+    loaded = browser.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)")
+    assert len(loaded) > 5 and [url for url in loaded if not url.startswith(address)] == []
+    assert [line['message'] for line in browser.get_log('browser')] == []
+
+
+@pytest.mark.slow
+def test_keys_take_and_draw_an_image(try_page):
+    from selenium.webdriver.common.keys import Keys
+    try_page.all('.samples button')[0].send_keys(Keys.ENTER)
+    status,probs = try_page.answer(1)
+    assert status.startswith('Drawn ship: ') and abs(sum(probs.values())-1) < 1e-4
+    drawing = try_page.part('drawing')
+    drawing.send_keys(Keys.ARROW_RIGHT*3 + Keys.ARROW_DOWN*2 + ' ')
+    status,_ = try_page.answer(2)
+    assert status.startswith('Your drawing: ') and '19, 18 of 32' in drawing.get_attribute('aria-label')
+    assert try_page.part('legend').text.startswith('Where it looks for ')
+
+
+@pytest.mark.slow
+def test_everything_to_operate_has_a_name(try_page):
+    controls = try_page.all(':is(input, button, canvas:not(button canvas))')
+    assert len(controls) > 15 and [c.get_attribute('outerHTML')[:100] for c in controls if not c.accessible_name] == []
+    assert try_page.part('status').get_attribute('aria-live') == 'polite'
+
+
+@pytest.mark.slow
+def test_a_file_that_is_no_image(try_page, tmp_path):
+    (tmp_path/'text.png').write_text('not an image')
+    try_page.part('file').send_keys(str(tmp_path/'text.png'))
+    try_page.wait(lambda _: 'cannot read text.png as an image' in try_page.part('status').text)
