@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from .receptive_field import Node, read_graph, receptive_field
+from .execution import Node
+from .graph import read_graph
+from .receptive_field import receptive_field
 from .summary import count_params
 
 # %% ../nbs/08_brief.ipynb #59777e62
@@ -152,7 +154,7 @@ def _sees_far(design):
 # %% ../nbs/08_brief.ipynb #3878d554
 def _has_separable(design):
     def completes(a, b): # a depthwise convolution and a 1x1 convolution after it
-        return a.is_depthwise and max(a.module.kernel_size) > 1 and b.module.kernel_size == (1,1) and b.module.groups == 1
+        return a.is_depthwise and max(a.weight_shape[2:]) > 1 and b.weight_shape[2:] == (1,1) and b.values['groups'] == 1
     found = [a for a,b in zip(design.convs, design.convs[1:]) if completes(a, b)]
     return Rule('depthwise separable', '1 or more', _count(found), len(found) > 0, _names(found))
 
