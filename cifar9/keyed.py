@@ -239,4 +239,5 @@ def keyed_loader(
         shuffle = None
     if sampler is not None: sampler = KeyedSampler(sampler, epoch)
     if batch_sampler is not None: batch_sampler = KeyedSampler(batch_sampler, epoch)
+    kwargs.setdefault('generator', torch.Generator()) # else torch draws seeds for the workers from the generator of the training
     return DataLoader(data, shuffle=shuffle, sampler=sampler, batch_sampler=batch_sampler, **kwargs)

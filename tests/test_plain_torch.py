@@ -112,13 +112,15 @@ def test_a_training_is_resumed_at_any_epoch():
         assert [flat(sample) for batch in loader for sample in batch] == all_epochs[k]
 
 
-def test_the_generators_of_the_training_are_left_alone():
-    def numbers(num_workers):
+@pytest.mark.parametrize('kwargs', [{}, dict(num_workers=2), dict(num_workers=2, persistent_workers=True)], ids=str)
+def test_the_generators_of_the_training_are_left_alone(kwargs):
+    def numbers(n_epochs):
         torch.manual_seed(0)
         np.random.seed(0)
-        for _ in keyed_loader(OwnNoise(), batch_size=5, num_workers=num_workers): pass
+        loader = keyed_loader(OwnNoise(), batch_size=5, **kwargs)
+        for _ in range(n_epochs): list(loader)
         return torch.rand(1).item(), np.random.rand()
-    assert numbers(0) == numbers(2)
+    assert numbers(2) == numbers(0)
 
 
 def test_two_data_sets_may_share_a_pipeline():
