@@ -16,9 +16,9 @@ from tempfile import TemporaryDirectory
 import numpy as np, torch
 from torch import nn
 
-from .cifar10 import load_data
-from .datasets import ImageArrays, atomic_write, make_shapes10
+from .datasets import atomic_write, make_shapes10
 from .models import create_model, list_pretrained, load_model, pretrained_folder, save_model
+from .start import check_classes, load_images
 
 # %% ../nbs/16_export.ipynb #e1600007
 def _extra(
@@ -69,13 +69,17 @@ def _program(net):
     for node in program.graph.nodes: node.meta.pop('stack_trace', None) # paths of this machine
     return program
 
+def _data_name(config):
+    "Name of the data that a model was trained on, without folders of this machine"
+    return Path(config.get('data') or 'unknown').name
+
 def _about(net):
     "What a file says about itself: names and values, all texts"
     layout = 'N,H,W,3 0-255' if net.pixels == 'uint8' else 'N,3,H,W 0-1'
     return dict(
         classes=json.dumps(net.config['classes']),
         model=net.config['model'],
-        data=str(net.config.get('data', '')),
+        data=_data_name(net.config),
         input=f'images: RGB, {net.pixels}, {layout}; normalization is part of the graph',
         output='probabilities: N,classes',
         cifar9=version('cifar9'))
@@ -178,10 +182,11 @@ def export_int8(
 
 def _images_of(model, data):
     "`data`, or what a model was trained on, as `ImageArrays`"
-    if isinstance(data, ImageArrays): return data
-    data = data or model.config.get('data')
-    if data is None: raise ValueError("the model does not say what it was trained on; name the data, for example 'cifar10'")
-    return load_data(data)
+    if data is None and not model.config.get('data'):
+        raise ValueError("the model does not say what it was trained on; name the data, for example 'cifar10'")
+    images = load_images(model.config, data)
+    check_classes(model, images)
+    return images
 
 # %% ../nbs/16_export.ipynb #e160001b
 def export_torch(
@@ -270,7 +275,7 @@ def export_hub(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"'{folder}' exists and is not an empty folder; choose another")
     is_ours = isinstance(source, str) and source in list_pretrained()
-    about = {key:model.config[key] for key in ('data','size') if key in model.config}
+    about = {key:model.config[key] for key in ('size','fit') if key in model.config} | dict(data=_data_name(model.config))
     folder.mkdir(parents=True, exist_ok=True)
     card = _card(model, license_id or ('apache-2.0' if is_ours else 'unknown'), _accuracy(source))
     with atomic_write(folder/'README.md') as part: part.write_text(card)
