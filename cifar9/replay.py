@@ -39,8 +39,10 @@ def batch_keys(
     if epoch is None and dl.epoch == PREVIEW_EPOCHS: raise ValueError('epoch is None, but no epoch has begun; give the number of an epoch')
     keys = list(dl.sample() if epoch is None else epoch_keys(_epoch_order(dl, epoch), epoch))
     if not 0 <= batch < len(dl): raise ValueError(f'batch is {batch}, expected 0 to {len(dl)-1}, because an epoch has {len(dl)} batches')
-    position = [t is tfm for t in dl.after_item.fs].index(True)
-    return [dict(item=int(key), epoch=key.epoch, stream=stream_id(position, key.occurrence)) for key in keys[batch*dl.bs:(batch+1)*dl.bs]]
+    positions = [k for k,t in enumerate(dl.after_item.fs) if t is tfm]
+    if not positions: raise ValueError('tfm is not among the item transforms of dl, expected the transform that made the batch')
+    return [dict(item=int(key), epoch=key.epoch, stream=stream_id(positions[0], key.occurrence))
+            for key in keys[batch*dl.bs:(batch+1)*dl.bs]]
 
 # %% ../nbs/05_replay.ipynb #4c61ae1a
 def _plain(o):

@@ -1,4 +1,5 @@
 "`AlbumentationsTransform` in plain fastai: a DataBlock over image files, its workers and epochs, trainings with masks, boxes and points"
+import json
 import os
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from torch.nn import functional as F
 from cifar9.augment import AlbumentationsTransform
 from cifar9.datasets import make_shapes10
 from cifar9.loaders import KeyedDL
+from cifar9.replay import batch_keys, record, replay
 
 pytestmark = pytest.mark.filterwarnings('ignore')
 geometric = [A.HorizontalFlip(), A.VerticalFlip(), A.Affine(rotate=(-30,30), translate_percent=(-.1,.1), scale=(.8,1.2), p=.8)]
@@ -253,6 +255,57 @@ def test_images_of_several_sizes_share_a_batch(tmp_path):
     order = [4, 0, 9, 7, 2, 1, 3, 5, 6, 8, 10]
     mixed,plain = first(order), first(list(range(11)))
     assert torch.equal(mixed, plain[order])
+
+
+# Replay
+
+def bytes_of(image): return np.asarray(image).tobytes()
+
+
+@pytest.mark.parametrize('num_workers', [0, 2])
+@pytest.mark.parametrize('tfms', [[A.HorizontalFlip(), A.Affine(rotate=(-30,30))], [A.HorizontalFlip(), A.GaussNoise()]],
+                         ids=['a batch at a time', 'one by one'])
+def test_every_image_of_an_epoch_is_made_again(files, num_workers, tfms):
+    from fastai.vision.augment import Resize
+    tfm = AlbumentationsTransform(tfms, seed=5, order=2)
+    dl = loaders(files, num_workers, [Resize(20), tfm]).train
+    coming = [batch_keys(tfm, dl, b, epoch=1) for b in range(len(dl))]
+    epochs(dl, 1)
+    got = [(x*255).round().permute(0,2,3,1).numpy().astype(np.uint8) for x,_ in dl]
+    n_fired = 0
+    for b,batch in enumerate(got):
+        assert batch_keys(tfm, dl, b) == coming[b]
+        for key,image in zip(coming[b], batch):
+            sample = Resize(20)(dl.create_item(key['item']), split_idx=0)
+            text = record(tfm, sample, **key)
+            again,_ = replay(text, sample)
+            assert bytes_of(again) == image.tobytes()
+            fired = json.loads(text)['fired']
+            n_fired += len(fired)
+            if not fired: assert bytes_of(sample[0]) == image.tobytes()
+    assert 20 < n_fired < 60 # two transforms with p=.5 for each of 40 images
+
+
+def test_replay_of_an_array_loader_with_an_item_that_comes_twice():
+    from cifar9.loaders import cifar_dls
+    data = make_shapes10(100, 10)
+    tfm = AlbumentationsTransform([A.HorizontalFlip(), A.RandomRotate90()], seed=0)
+    dl = cifar_dls(data, bs=32, tfms=tfm, stats=((0,0,0), (1,1,1))).train.new(get_idxs=lambda: [3,4]*16, shuffle=False, n=32)
+    x = (next(iter(dl))[0].cpu()*255).round().permute(0,2,3,1).numpy().astype(np.uint8)
+    for key,image in zip(batch_keys(tfm, dl, 0), x):
+        sample = dl.create_item(key['item'])
+        assert bytes_of(replay(record(tfm, sample, **key), sample)[0]) == image.tobytes()
+    assert len({image.tobytes() for image in x}) > 8
+
+
+def test_replay_of_masks_boxes_and_points():
+    tfm = AlbumentationsTransform([*geometric, A.GaussNoise()], seed=3)
+    image,mask,box,point = drawn(1)
+    from fastai.vision.core import PILMask, TensorBBox, TensorPoint
+    sample = PILImage.create(image), PILMask.create(mask), TensorBBox(np.float32(box)), TensorPoint(np.float32(point))
+    tfm.seek(4, 2)
+    want = tfm(sample, split_idx=0)
+    for got,o in zip(replay(record(tfm, sample, 4, 2), sample), want): assert bytes_of(got) == bytes_of(o)
 
 
 # Defects that were found in use
