@@ -252,14 +252,16 @@ def export(
 @_command
 def summary(
     model: str = typer.Argument('dilated_net', help='Name of a model, run folder, or folder of a saved model.'),
+    columns: str = typer.Option('output shape,parameters,MACs', help='Columns, separated by commas, such as "MACs,receptive field".'),
+    functions: bool = typer.Option(False, help='Show functions outside of layers, such as additions.'),
     as_json: bool = _as_json,
 ):
     "Print the layer table."
     from cifar9.models import create_model, load_model
     from cifar9.summary import layer_table
-    table = layer_table(load_model(model) if Path(model).is_dir() else create_model(model))
-    facts = dict(rows=[row._asdict() for row in table], parameters=table.total, macs=table.macs)
-    return _answer(facts, str(table), as_json)
+    net = load_model(model) if Path(model).is_dir() else create_model(model)
+    table = layer_table(net, columns=[name.strip() for name in columns.split(',')], functions=functions)
+    return _answer(table.to_dict(), str(table), as_json)
 
 # %% ../nbs/17_cli.ipynb #af8d553b
 @_command

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Window', 'Node', 'NotFollowed', 'Recorder', 'evaluation_mode', 'record']
 
-# %% ../nbs/06_execution.ipynb #fcffae17
+# %% ../nbs/06_execution.ipynb #9015e0ad
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -69,7 +69,7 @@ class Node:
         "Whether the input `source` is a gate: one number a channel for a map of many units"
         return source.out_size == (1,1) and self.out_size != (1,1)
 
-# %% ../nbs/06_execution.ipynb #7725fc47
+# %% ../nbs/06_execution.ipynb #0b2151dc
 class NotFollowed(ValueError):
     "An operation whose dependence is not known"
     def __init__(self, what): super().__init__(f'{what}; expected operations that do not depend on values, replace it')
@@ -90,7 +90,7 @@ def _memory_places(tensor):
     for n,stride in zip(tensor.shape, tensor.stride()): places = np.add.outer(places, np.arange(n)*stride)
     return places.ravel().tolist()
 
-# %% ../nbs/06_execution.ipynb #1c7ae29e
+# %% ../nbs/06_execution.ipynb #2c8b65aa
 class Recorder(TorchDispatchMode):
     "While it is active, every operation on a tensor that depends on the image becomes a `Node`"
     def __init__(self, model):
@@ -173,12 +173,13 @@ def evaluation_mode(model):
     "Evaluation mode without gradients; afterwards every module is in its previous mode"
     modes = {m:m.training for m in model.modules()}
     try:
-        model.eval()
+        try: model.eval()
+        except NotImplementedError: pass # an exported model has a single mode
         with torch.no_grad(): yield
     finally:
         for m,mode in modes.items(): m.training = mode
 
-# %% ../nbs/06_execution.ipynb #d3465f65
+# %% ../nbs/06_execution.ipynb #89d73e0b
 class _RefuseExits(TorchFunctionMode):
     "An error where values that depend on the image leave torch"
     def __init__(self, recorder):
@@ -205,7 +206,7 @@ def _record(model, inputs, on_meta):
     recorder.outputs = recorder.nodes_of(out)
     return recorder
 
-# %% ../nbs/06_execution.ipynb #6880e790
+# %% ../nbs/06_execution.ipynb #591239b1
 def record(
     model:nn.Module,
     inputs:tuple,              # positional inputs of the model, or a dictionary of keyword inputs

@@ -41,7 +41,7 @@ class LayerRow(NamedTuple):
     groups:int=None
     receptive_field:int=None # if asked for, of a map of more than one unit
 
-# %% ../nbs/07_summary.ipynb #d8810d10
+# %% ../nbs/07_summary.ipynb #6b32ca2d
 def _share(part, total): return f'{part/max(total, 1):.1%}'
 
 _columns = {
@@ -111,7 +111,7 @@ class LayerTable(list):
         style = self.frame(self.columns).style.format(_text).hide(axis='index')
         return style.bar(subset=bars, color='#cfe3f5').to_html() + '<br>'.join(self._totals())
 
-# %% ../nbs/07_summary.ipynb #edc9e294
+# %% ../nbs/07_summary.ipynb #89c23251
 def _meta(value):
     if isinstance(value, Node): return torch.empty(value.shape, device='meta')
     return value.to('meta', torch.float32) if isinstance(value, torch.Tensor) else value
@@ -135,7 +135,7 @@ def _is_work(node):
     is_view = any(a.alias_info for a in node.call._schema.arguments) and not node.call._schema.is_mutable
     return not is_view and node.op not in ('clone','unsafe_view','to_copy')
 
-# %% ../nbs/07_summary.ipynb #b4390360
+# %% ../nbs/07_summary.ipynb #f5d4defd
 def _shape(out):
     "Shape of the first tensor in `out`, with -1 for the batch"
     tensor = next((t for t in tree_leaves(out) if isinstance(t, torch.Tensor)), None)

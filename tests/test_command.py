@@ -50,6 +50,12 @@ def test_help(cli, command): assert cli(command, '--help').returncode == 0
 def test_summary(cli):
     r = cli('summary')
     assert r.returncode == 0 and '71 layers, 197,392 parameters' in r.stdout
+    facts = json.loads(cli('summary', '--json').stdout)
+    assert facts['version'] == 1 and len(facts['rows']) == 71 and facts['parameters'] == 197_392
+    r = cli('summary', 'fast_net', '--columns', 'receptive field, share of MACs', '--functions')
+    assert r.returncode == 0 and 'receptive field' in r.stdout.splitlines()[0] and 'parameters' not in r.stdout.splitlines()[0]
+    r = cli('summary', '--columns', 'speed')
+    assert r.returncode == 2 and "unknown column 'speed'" in r.stderr
 
 
 def test_check_of_a_network_judges_its_design(cli):
