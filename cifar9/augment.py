@@ -43,7 +43,7 @@ def _check_arguments(seed, order, vectorized, extra):
 
 class AlbumentationsTransform(Transform):
     "An Albumentations pipeline as a fastai item transform: it augments images, masks, boxes with labels, and points of a sample together"
-    order_is_given = True # may the pipeline change the size of images that a later transform resizes?
+    order_is_given = True # else a later `Resize` to another size than that of a pipeline is a reason to warn
 
     def __init__(self,
         train,                # transform, list of transforms or `A.Compose` for training
@@ -75,7 +75,7 @@ def _reset_state(self:AlbumentationsTransform):
     "Start without a key; also after unpickling, because generators are not pickled"
     self.random,self.next_key,self.log,self._prepared = CounterRandom(self.seed), None, None, {}
     self.normalizes = bool(normalizers(self.train))
-    if 'of_one' not in vars(type(self)): self.__class__ = type(type(self).__name__, (type(self),), {'of_one':True})
+    if 'own_class' not in vars(type(self)): self.__class__ = type(type(self).__name__, (type(self),), {'own_class':True})
 
 @patch
 def __getstate__(self:AlbumentationsTransform):

@@ -21,7 +21,7 @@ def _epoch_order(dl, epoch):
     ahead = epoch - dl.epoch_counter.epoch
     if ahead < 1 and dl.shuffle and not isinstance(dl, ArrayDL):
         raise ValueError(f'epoch is {epoch}, expected a later one than {dl.epoch_counter.epoch}, which this loader began last; '
-                         'create the loaders again with the same seed, or leave epoch out for the last one')
+                         'create the loaders again with the same seed')
     future = copy(dl)
     future.rng,future.epoch = deepcopy(dl.rng),epoch
     for _ in range(max(ahead, 1)):
@@ -37,7 +37,8 @@ def batch_keys(
 )->list:            # a dict with item, epoch and stream for each image of the batch
     "Which item of which epoch became each image of a batch"
     if epoch is None and dl.epoch == PREVIEW_EPOCHS: raise ValueError('epoch is None, but no epoch has begun; give the number of an epoch')
-    keys = list(dl.sample() if epoch is None else epoch_keys(_epoch_order(dl, epoch), epoch))
+    is_last = epoch in (None, dl.epoch)
+    keys = list(dl.sample() if is_last else epoch_keys(_epoch_order(dl, epoch), epoch))
     if not 0 <= batch < len(dl): raise ValueError(f'batch is {batch}, expected 0 to {len(dl)-1}, because an epoch has {len(dl)} batches')
     positions = [k for k,t in enumerate(dl.after_item.fs) if t is tfm]
     if not positions: raise ValueError('tfm is not among the item transforms of dl, expected the transform that made the batch')
