@@ -6,7 +6,7 @@
 __all__ = ['fit_image', 'Prediction', 'Predictor', 'find_images']
 
 # %% ../nbs/15_inference.ipynb #16638e61
-import glob
+import glob, os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -170,9 +170,9 @@ def find_images(
     "The image files that `names` stand for"
     paths = []
     for name in map(str, names):
-        if Path(name).is_dir(): found = image_files(name)
-        elif Path(name).exists() or not glob.has_magic(name): found = [Path(name)]
-        else: found = [Path(path) for path in sorted(glob.glob(name, recursive=True)) if not Path(path).is_dir()]
+        if os.path.isdir(name): found = image_files(name)
+        elif os.path.lexists(name) or not glob.has_magic(name): found = [Path(name)]
+        else: found = [Path(path) for path in sorted(glob.glob(name, recursive=True)) if not os.path.isdir(path)]
         if not found: raise FileNotFoundError(f"'{name}' has no image files; name a file, a folder with images, or a pattern")
         paths += found
     return paths

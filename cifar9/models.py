@@ -8,7 +8,7 @@ __all__ = ['models', 'register_model', 'BlockNet', 'dilated_net', 'strided_net',
            'list_models', 'save_model', 'load_model']
 
 # %% ../nbs/10_models.ipynb #f6a7f9d6
-import difflib, inspect, json, pandas as pd
+import difflib, inspect, json
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import wraps
@@ -22,8 +22,6 @@ from torch import nn
 from .blocks import BlueprintBlock, DilatedBlock, OutputBlock, ResidualPair, activation, blueprint_unit, conv_unit
 from .blocks import depthwise_separable_conv, norm_act_drop, separable_unit, sequential
 from .datasets import atomic_write
-from .receptive_field import receptive_field
-from .summary import layer_table
 
 # %% ../nbs/10_models.ipynb #4ac89daa
 models = {} # name: model function
@@ -245,11 +243,17 @@ def create_model(
 # %% ../nbs/10_models.ipynb #10a5e405
 class ModelList(list):
     "Names of models; a notebook shows them with parameters, receptive field, multiply-accumulates and accuracy"
-    def frame(self): return pd.DataFrame([_model_row(name) for name in self])
+    def frame(self):
+        import pandas as pd # here, because pandas and matplotlib take longer to import than a prediction takes
+        return pd.DataFrame([_model_row(name) for name in self])
+
     def __repr__(self): return self.frame().to_string(index=False, formatters={'parameters':'{:,}'.format, 'MACs':'{:,}'.format})
     def _repr_html_(self): return self.frame().style.format({'parameters':'{:,}', 'MACs':'{:,}'}).hide(axis='index').to_html()
 
 def _model_row(name):
+    "A row of `ModelList`"
+    from cifar9.receptive_field import receptive_field
+    from cifar9.summary import layer_table
     net = create_model(name)
     table = layer_table(net)
     row = {'model':name, 'parameters':table.total, 'receptive field':receptive_field(net), 'MACs':table.macs}

@@ -54,8 +54,8 @@ def _reason(error):
 
 def _no_file(path):
     "The error for a path that is no file"
-    if path.is_dir(): return ValueError(f"'{path}' is a folder, expected an image file")
-    if path.exists(): return ValueError(f"'{path}' is a pipe or a device, expected an image file")
+    if os.path.isdir(path): return ValueError(f"'{path}' is a folder, expected an image file")
+    if os.path.exists(path): return ValueError(f"'{path}' is a pipe or a device, expected an image file")
     return FileNotFoundError(f"image file not found: '{path}'; check the path")
 
 # %% ../nbs/00_own_images.ipynb #836d79f0

@@ -15,7 +15,7 @@ from torch import nn
 
 from .datasets import ImageArrays
 from .augment import AlbumentationsTransform, brief_tfms, show_augmented
-from .summary import draw_architecture
+from .drawing import draw_architecture
 from .models import create_model, load_model
 from .start import load_images
 from .runs import evaluation_learner, read_run
