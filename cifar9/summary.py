@@ -41,7 +41,7 @@ class LayerRow(NamedTuple):
     groups:int=None
     receptive_field:int=None # if asked for, of a map of more than one unit
 
-# %% ../nbs/07_summary.ipynb #6b32ca2d
+# %% ../nbs/07_summary.ipynb #06613c04
 def _share(part, total): return f'{part/max(total, 1):.1%}'
 
 _columns = {
@@ -100,7 +100,8 @@ class LayerTable(list):
     def __str__(self):
         names = ['layer', *self.columns]
         rows = [[f'{r.layer}-{i}'] + [_text(_columns[c](r, self)) for c in self.columns] for i,r in enumerate(self, 1)]
-        widths = [max(map(len, column)) for column in zip(names, *rows)]
+        least = {'output shape':19, 'parameters':10, 'MACs':12}
+        widths = [max(least.get(column[0], 0), *map(len, column)) for column in zip(names, *rows)]
         left = ('layer','output shape','name','kernel')
         lines = [[f'{text:<{w}}' if c in left else f'{text:>{w}}' for c,w,text in zip(names, widths, row)] for row in [names, *rows]]
         return '\n'.join(['  '.join(line).rstrip() for line in lines] + self._totals())
@@ -108,10 +109,10 @@ class LayerTable(list):
 
     def _repr_html_(self):
         bars = [c for c in ('parameters','MACs') if c in self.columns]
-        style = self.frame(self.columns).style.format(_text).hide(axis='index')
+        style = self.frame(dict.fromkeys([*self.columns, 'name'])).style.format(_text).hide(axis='index')
         return style.bar(subset=bars, color='#cfe3f5').to_html() + '<br>'.join(self._totals())
 
-# %% ../nbs/07_summary.ipynb #89c23251
+# %% ../nbs/07_summary.ipynb #bbee5e5f
 def _meta(value):
     if isinstance(value, Node): return torch.empty(value.shape, device='meta')
     return value.to('meta', torch.float32) if isinstance(value, torch.Tensor) else value
@@ -135,7 +136,7 @@ def _is_work(node):
     is_view = any(a.alias_info for a in node.call._schema.arguments) and not node.call._schema.is_mutable
     return not is_view and node.op not in ('clone','unsafe_view','to_copy')
 
-# %% ../nbs/07_summary.ipynb #f5d4defd
+# %% ../nbs/07_summary.ipynb #5598d4de
 def _shape(out):
     "Shape of the first tensor in `out`, with -1 for the batch"
     tensor = next((t for t in tree_leaves(out) if isinstance(t, torch.Tensor)), None)

@@ -262,7 +262,7 @@ def counts():
 
 
 quick = {'resnet18','mobilenet_v3_small','shufflenet_v2_x0_5','efficientnet_b0','squeezenet1_1','googlenet'}
-too_large = {'regnet_y_128gf','vit_h_14'} # 5 GB in double precision: measured without values, not compared
+too_large = {'regnet_y_128gf','vit_h_14'} # 5 GB in double precision: measured, not compared
 models_of_torchvision = [pytest.param(name, marks=() if name in quick else slow) for name in zoo.list_models(module=zoo)]
 
 
@@ -278,11 +278,10 @@ def make_torchvision(name):
 
 @pytest.mark.parametrize('name', models_of_torchvision)
 def test_every_classifier_of_torchvision(name, counts):
-    if name in too_large:
-        with torch.device('meta'): model,size = make_torchvision(name)
-        assert receptive_field(model, size) > 0
-        return
     model,size = make_torchvision(name)
+    if name in too_large:
+        assert receptive_field(model, size) >= 14
+        return
     k = count_compared(model, size)
     counts.append((name, k))
     assert k >= 4
@@ -306,7 +305,8 @@ def test_a_u_net_of_fastai(counts):
 models_of_timm = [
     'res2net50_26w_4s', 'resnest14d', 'skresnet18', 'mixnet_s', 'ghostnet_100', 'cspresnet50', 'ese_vovnet19b_dw', 'hrnet_w18_small',
     'dla34', 'repvgg_a0', 'convnextv2_atto', 'mobilevit_xxs', 'edgenext_xx_small', 'poolformer_s12', 'xcit_nano_12_p16_224',
-    'deit_tiny_patch16_224', 'mixer_s32_224', 'gmlp_ti16_224', 'levit_128s', 'pvt_v2_b0', 'fastvit_t8', 'hiera_tiny_224', 'efficientvit_b0', 'focalnet_tiny_srf', 'dpn48b']
+    'deit_tiny_patch16_224', 'mixer_s32_224',
+    'gmlp_ti16_224', 'levit_128s', 'pvt_v2_b0', 'fastvit_t8', 'hiera_tiny_224', 'efficientvit_b0', 'focalnet_tiny_srf', 'dpn48b']
 
 @slow
 @pytest.mark.parametrize('name', models_of_timm)
