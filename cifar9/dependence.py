@@ -6,7 +6,7 @@
 __all__ = ['same', 'Marks', 'cut', 'Taps', 'shifted', 'sliding', 'sliding_back', 'Groups', 'AxisLink', 'ReshapeLink', 'MovedLink',
            'all_elements']
 
-# %% ../nbs/06_dependence.ipynb #ec7d4fc5
+# %% ../nbs/06_dependence.ipynb #4d9fac99
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-# %% ../nbs/06_dependence.ipynb #0502ee15
+# %% ../nbs/06_dependence.ipynb #6adb27bd
 class Marks(NamedTuple):
     "Marked elements of a tensor, for several units at once"
     mask:np.ndarray # bool, `(units, *axes)`
@@ -49,11 +49,12 @@ class Marks(NamedTuple):
         ends = [[start+n for start,n in zip(offset, m.mask.shape[1:])] for offset,m in zip(offsets, pair)]
         mask = np.zeros((len(self.mask), *(max(pair_of)-start for pair_of,start in zip(zip(*ends), first))), bool)
         for m,offset,end in zip(pair, offsets, ends):
-            mask[(slice(None), *(slice(a-start, b-start) for a,b,start in zip(offset, end, first)))] |= m.mask
+            place = [slice(a-start, b-start) for a,b,start in zip(offset, end, first)]
+            mask[tuple([slice(None)] + place)] |= m.mask
         starts = tuple(None if s is None else start for s,start in zip(pair[0].starts, first))
         return Marks(mask, starts).shortened(shape, differing)
 
-# %% ../nbs/06_dependence.ipynb #9388026d
+# %% ../nbs/06_dependence.ipynb #df3bbe5a
 def cut(
     mask:np.ndarray,
     axis:int,
@@ -68,7 +69,7 @@ def cut(
     if first < last: out[...,first:last] = mask[...,first-start:last-start]
     return np.moveaxis(out, -1, axis)
 
-# %% ../nbs/06_dependence.ipynb #1cf557ad
+# %% ../nbs/06_dependence.ipynb #74e32127
 class Taps(NamedTuple):
     "What an index of a result takes along an axis of an input: `len(taps)*q + r` takes `stride*q + t` for each `t` in `taps[r]`"
     taps:tuple
@@ -89,7 +90,7 @@ class Taps(NamedTuple):
                 out[...,begin:begin + (marked.shape[-1]-1)*self.stride + 1:self.stride] |= marked
         return out, low
 
-# %% ../nbs/06_dependence.ipynb #47f62572
+# %% ../nbs/06_dependence.ipynb #c5c2c395
 same = Taps(((0,),))
 
 def shifted(offset, stride=1, endless=True):
@@ -116,7 +117,7 @@ class Groups(NamedTuple):
         marked = cut(mask, mask.ndim-1, start, self.n_out).reshape(*mask.shape[:-1], self.groups, -1).any(-1)
         return marked.repeat(self.n_in//self.groups, -1), 0
 
-# %% ../nbs/06_dependence.ipynb #1dc48567
+# %% ../nbs/06_dependence.ipynb #1f6de053
 @dataclass
 class AxisLink:
     "What a result takes from `source`, axis by axis"
@@ -152,7 +153,7 @@ class AxisLink:
             mask,starts[i] = _pull_axis(mask, i+1, starts[i], entry[1], shape[entry[0]], self.source.shape[i])
         return Marks(mask, tuple(starts))
 
-# %% ../nbs/06_dependence.ipynb #df85ff33
+# %% ../nbs/06_dependence.ipynb #6231c3b2
 @lru_cache(None)
 def _all_taken(taps, n_out, n_in):
     "Which of `n_in` indices all the `n_out` of the result take together"
@@ -171,7 +172,7 @@ def _pull_axis(mask, axis, start, taps, n_out, n_in):
         if not taps.endless: mask,start = cut(mask, mask.ndim-1, start, n_in),0
     return np.moveaxis(mask, -1, axis), start
 
-# %% ../nbs/06_dependence.ipynb #e3c6c61e
+# %% ../nbs/06_dependence.ipynb #0762e575
 @dataclass
 class ReshapeLink:
     "The elements of `source` in the same order, in axes of other sizes"
@@ -202,7 +203,7 @@ class ReshapeLink:
                 for i in old: sizes[i],starts[i] = self.source.shape[i],0
         return Marks(marks.mask.reshape(len(marks.mask), *sizes), tuple(starts))
 
-# %% ../nbs/06_dependence.ipynb #6a62e70b
+# %% ../nbs/06_dependence.ipynb #76beb691
 @dataclass
 class MovedLink:
     "Each element of the result is an element of `source`, or of something else"
