@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['draw_architecture']
 
-# %% ../nbs/07_drawing.ipynb #f75cc48f
+# %% ../nbs/07_drawing.ipynb #4b09cc45
 from collections import defaultdict
 from dataclasses import dataclass, field
 from itertools import groupby
