@@ -1,10 +1,12 @@
 """How much memory one batch of large photos takes: plain fastai, the tutorial's class and the bridge, before and after `Resize`.
 
-    python bench/batch_memory.py [--photos N] [--megapixels N]
+    python bench/batch_memory.py [--photos N] [--megapixels N] [--rounds N]
 
-Each variant loads one batch without workers, in a process of its own; the table has the most that the process held beyond its start.
-The photos are drawn, and saved as JPEG."""
+Each variant loads one batch without workers, each time in a process of its own; the table has the most that the process held beyond what
+it held at the start, the median of the rounds. Linux only. The photos are drawn, and saved as JPEG."""
 import argparse
+import re
+import statistics
 import tempfile
 import time
 from multiprocessing import get_context
@@ -21,7 +23,6 @@ from PIL import Image
 
 from augment import TutorialTransform
 from cifar9.augment import AlbumentationsTransform
-from cifar9.runs import peak_memory
 from turns import table, where
 
 
@@ -45,14 +46,23 @@ variants = { # name: item transforms
     'bridge with a crop': lambda: [AlbumentationsTransform(crop(), seed=0)]}
 
 
+def memory(name):
+    "GB of this process: now (VmRSS), or the most since `forget_peak` (VmHWM)"
+    return int(re.search(rf'{name}:\s+(\d+)', Path('/proc/self/status').read_text())[1])/2**20
+
+
+def forget_peak(): Path('/proc/self/clear_refs').write_text('5')
+
+
 def load_batch(name, files, pipe):
     "Send the GB and the seconds that a batch took"
     torch.set_num_threads(1)
     block = DataBlock((ImageBlock, CategoryBlock), get_y=lambda f: int(f.stem)%2, splitter=IndexSplitter([0]), item_tfms=variants[name]())
-    start_memory,start = peak_memory(),time.perf_counter()
+    forget_peak()
+    start_memory,start = memory('VmRSS'),time.perf_counter()
     x,_ = block.dataloaders(files, bs=len(files)-1, num_workers=0, device=torch.device('cpu')).train.one_batch()
     assert x.shape == (len(files)-1,3,224,224)
-    pipe.send((peak_memory()-start_memory, time.perf_counter()-start))
+    pipe.send((memory('VmHWM')-start_memory, time.perf_counter()-start))
 
 
 def measured(name, files):
@@ -79,9 +89,11 @@ if __name__ == '__main__':
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('--photos', type=int, default=64)
     p.add_argument('--megapixels', type=float, default=12)
+    p.add_argument('--rounds', type=int, default=3)
     args = p.parse_args()
     with tempfile.TemporaryDirectory() as tmp:
         files = photos(Path(tmp), args.photos+1, args.megapixels) # one is for validation
-        rows = [[name, *(f'{value:.2f}' for value in measured(name, files))] for name in variants]
-    print(f'{where()}; one batch of {args.photos} photos of {args.megapixels:g} megapixels\n')
+        runs = {name: [measured(name, files) for _ in range(args.rounds)] for name in variants}
+    rows = [[name, *(f'{statistics.median(values):.2f}' for values in zip(*run))] for name,run in runs.items()]
+    print(f'{where()}; one batch of {args.photos} photos of {args.megapixels:g} megapixels, n = {args.rounds}\n')
     print(table(['item transforms', 'GB beyond the start', 'seconds'], rows))

@@ -7,7 +7,7 @@ __all__ = ['max_pixels', 'ArrayRows', 'ImageRows', 'LabelRows', 'EpochCounter', 
            'normalize_images', 'cifar_dls']
 
 # %% ../nbs/02_loaders.ipynb #19ddda19
-import math
+import gc, math
 from dataclasses import dataclass
 from functools import lru_cache
 from numbers import Integral
@@ -159,6 +159,7 @@ def _transform_items(dl, position, keys, items):
         if len(keys) == 1: return [None]
     return [_transform_items(dl, position, [key], [item])[0] for key,item in zip(keys, items)]
 
+# %% ../nbs/02_loaders.ipynb #3c8d2f0a
 def _transformed(dl, draws, first, last=None):
     "The `(key,item)` pairs `draws` after the item transforms from `first` to `last`, without the items that one of them skips"
     for position in range(len(dl.after_item.fs))[first:last]:
@@ -168,6 +169,13 @@ def _transformed(dl, draws, first, last=None):
         draws = [(key,item) for key,item in zip(keys, items) if item is not None]
     return draws
 
+max_pixels = 2**19 # of a group of items: 512 images of 32x32 pixels, 10 of 224x224, one photo
+
+def _n_pixels(item):
+    "The number of pixels in the images of an item; of tensors and arrays, the number of elements"
+    if isinstance(item, (tuple,list)): return sum(map(_n_pixels, item))
+    return math.prod(getattr(item, 'shape', ()))
+
 def _loaded(dl, key, last=None):
     "`[(key,item)]` after the type transforms and the item transforms before `last`; `[]` if one of them skips the item"
     lists = getattr(dl.dataset, 'tls', [dl.dataset]) # of a `Datasets`, or a `TfmdLists`
@@ -175,16 +183,10 @@ def _loaded(dl, key, last=None):
     for k,t in enumerate(type_tfms): _seek(t, 255-k, key) # item transforms count from 0
     try: item = dl.create_item(int(key) if dl.indexed else None)
     except SkipItemException: return []
+    if _n_pixels(item) >= max_pixels: gc.collect(1) # fastai leaves the photo before this one in a reference cycle
     return _transformed(dl, [(key,item)], 0, last)
 
 # %% ../nbs/02_loaders.ipynb #3c8d2f06
-max_pixels = 2**19 # 512 images of 32x32 pixels, 10 of 224x224, one photo
-
-def _n_pixels(item):
-    "The number of pixels in the images of an item; of tensors and arrays, the number of elements"
-    if isinstance(item, (tuple,list)): return sum(map(_n_pixels, item))
-    return math.prod(getattr(item, 'shape', ()))
-
 def _first_of_group(tfms):
     "The index of the item transform before which items wait for each other"
     first = len(tfms)

@@ -10,7 +10,7 @@ import pytest
 bench = Path(__file__).parents[1]/'bench'
 quick = { # script: arguments that make it quick
     'augment.py': '--images 64 --rounds 1',
-    'batch_memory.py': '--photos 3 --megapixels 1',
+    'batch_memory.py': '--photos 3 --megapixels 1 --rounds 1',
     'epoch.py': '--rounds 1 --images 512',
     'gpu.py': 'speed --device cpu --images 512 --rounds 1',
     'startup.py': '--rounds 1',

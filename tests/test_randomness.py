@@ -9,6 +9,7 @@ from fastai.data.core import DataLoaders, Datasets, TfmdDL
 from fastai.data.load import SkipItemException
 from fastai.data.transforms import ToTensor
 from fastai.text.data import SortedDL
+from fastai.vision.augment import Resize
 from fastai.vision.core import PILImage, PILMask
 from fasttransform import ItemTransform, Transform
 from torch import multiprocessing, nn
@@ -173,6 +174,7 @@ def three_epochs(name, pipeline, num_workers):
 def started_by(method):
     "Worker processes begin as in `method`"
     before = multiprocessing.get_start_method(allow_none=True)
+    multiprocessing.set_forkserver_preload(['cifar9.augment']) # seconds for each worker, if it had to import that
     multiprocessing.set_start_method(method, force=True)
     try: yield
     finally: multiprocessing.set_start_method(before, force=True)
@@ -296,18 +298,24 @@ def test_two_transforms_may_share_what_they_know_of_an_item(pipeline):
     assert sum(len(x) for x,_ in TfmdDL(datasets().train, bs=8, num_workers=0, after_item=tfms)) == 40
 
 
-@pytest.mark.parametrize('tfms', [[A.RandomCrop(8, 8)], [A.HorizontalFlip(), A.RandomCrop(8, 8)]], ids=str)
-def test_one_large_photo_is_in_memory_at_a_time(tfms):
+@pytest.mark.parametrize('tfms', [
+    lambda: [AlbumentationsTransform([A.RandomCrop(8, 8)])],
+    lambda: [AlbumentationsTransform([A.HorizontalFlip(), A.RandomCrop(8, 8)])],
+    lambda: [AlbumentationsTransform([A.HorizontalFlip()]), Resize(8)],
+    lambda: [Resize(8), AlbumentationsTransform([A.HorizontalFlip()], order=2)]],
+    ids=['crop','flip and crop','before Resize','after Resize'])
+def test_large_photos_do_not_stay_in_memory(tfms):
+    "fastai's `Resize` leaves a photo in a reference cycle, so one may be left when the next is opened"
     opened,in_memory = [],[]
     def photo(i):
         in_memory.append(sum(other() is not None for other in opened))
         img = PILImage.create(np.zeros((800,1000,3), np.uint8))
         opened.append(weakref.ref(img))
         return img
-    photos = Datasets(range(8), [[photo], [number]])
-    dl = TfmdDL(photos, bs=8, num_workers=0, after_item=[AlbumentationsTransform(tfms), ToTensor()], shuffle=True)
+    dl = TfmdDL(Datasets(range(8), [[photo], [number]]), bs=8, num_workers=0, after_item=[*tfms(), ToTensor()], shuffle=True)
+    in_memory.clear()
     for _ in dl: pass
-    assert len(in_memory) >= 8 and max(in_memory) == 0
+    assert len(in_memory) == 8 and max(in_memory) <= 1
 
 
 def test_set_epoch_repeats_a_training_and_resumes_it():
