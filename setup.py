@@ -16,7 +16,8 @@ setup(
     python_requires=f">={cfg['min_python']}",
     install_requires=shlex.split(cfg['requirements']),
     extras_require={
-        'dev': shlex.split(cfg['dev_requirements']) + shlex.split(cfg['export_requirements']), # the chapter is a test, too
+        'dev': shlex.split(' '.join(cfg[f'{name}_requirements'] for name in ('dev','interp','export'))), # the chapters are tests, too
+        'interp': shlex.split(cfg['interp_requirements']),
         'export': shlex.split(cfg['export_requirements'])},
     entry_points={'console_scripts': shlex.split(cfg['console_scripts']), 'nbdev': [f"{cfg['lib_name']}={cfg['lib_path']}._modidx:d"]},
     classifiers=['Intended Audience :: Developers', 'Natural Language :: English', 'Programming Language :: Python :: 3'],

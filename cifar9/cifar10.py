@@ -304,7 +304,7 @@ def _decode_cached(files, size, fit, decode=decode_files):
 def _with_progress(files, size, fit):
     "`decode_files` with a progress bar"
     from fastprogress.fastprogress import progress_bar # takes half a second, and most calls need no bar
-    return decode_files(progress_bar(files, leave=False), size, fit)
+    return decode_files(files, size, fit, partial(progress_bar, leave=False))
 
 # %% ../nbs/01_cifar10.ipynb #7a3f0a98
 def load_data(

@@ -126,11 +126,12 @@ def plot_attention(
     measured:Measured,
     method:str='occlusion', # or 'gradcam', which needs captum
 ):
-    "Where the network looks, in three images that it classifies correctly and in three mistakes"
+    "Where the network looks, in up to three mistakes and in images that it classifies correctly, six in all"
     table = measured.table
     is_right = table.actual == table.predicted
     right,wrong = table[is_right], table[~is_right]
-    rows = [*right.sample(min(3, len(right)), random_state=1).image, *wrong.image[:3]]
+    n_right = min(6 - len(wrong[:3]), len(right))
+    rows = [*right.sample(n_right, random_state=1).image, *wrong.image[:3]]
     if method == 'occlusion': axs = show_occlusion(measured.learn, rows, measured.images)
     elif method == 'gradcam': axs = show_maps(measured.images, rows, *gradcam(measured.learn, rows, measured.images))
     else: raise ValueError(f"unknown method '{method}', expected occlusion or gradcam")

@@ -165,10 +165,13 @@ large = {
     'cmyk.tiff': ('CMYK', 7000, 7000, 'TIFF', {}),
     'photo.jpg': ('RGB', 12_000, 9000, 'JPEG', {}),
     'progressive.jpg': ('RGB', 12_000, 9000, 'JPEG', dict(progressive=True)),
-    'rgb.webp': ('RGB', 7000, 7000, 'WEBP', {}),
-    'rgb.jp2': ('RGB', 5000, 5000, 'JPEG2000', {}),
+    'rgb.webp': ('RGB', 4400, 4400, 'WEBP', {}),
+    'rgb.avif': ('RGB', 4400, 4400, 'AVIF', dict(speed=10)),
+    'rgb.jp2': ('RGB', 4400, 4400, 'JPEG2000', {}),
     'wide.png': ('RGB', 49_000, 1000, 'PNG', {}),
-    'thin.png': ('L', 1, 49_000_000, 'PNG', {}),
+    'thin.png': ('L', 700, 65_000, 'PNG', {}),
+    'thinner.png': ('L', 1, 49_000_000, 'PNG', {}),
+    'large.webp': ('RGB', 7000, 7000, 'WEBP', {}),
 }
 
 

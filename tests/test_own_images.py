@@ -56,6 +56,11 @@ def test_damaged_files_are_named_and_left_out_only_if_asked(folder, cli, tmp_pat
     assert '6 of 6' in r.stdout or ' of 6)' in r.stdout
 
 
+def test_a_progress_bar_changes_nothing(folder, capsys):
+    shown = load_data(folder, size=40, skip_damaged=True, progress=True) # a size that is not in the cache
+    assert (shown.images == load_data(folder, size=40, skip_damaged=True).images).all() and '100.00%' in capsys.readouterr().out
+
+
 def test_a_run_remembers_how_its_images_were_read(run, folder):
     assert {key: run.config[key] for key in ('size','fit','skip_damaged','classes')} == dict(
         size=48, fit='pad', skip_damaged=True, classes=['bars','heart','star'])
