@@ -57,8 +57,8 @@ print(result.exit_code, result.stderr)
     assert len(printed.splitlines()) == 1 and list(tmp_path.iterdir()) == []
 
 
-def test_onnx_runs_without_torch(saved, tmp_path):
-    file = export_onnx(saved, tmp_path/'net.onnx')
+def test_onnx_runs_without_torch(tmp_path):
+    file = export_onnx('dilated_net', tmp_path/'net.onnx')
     np.save(tmp_path/'images.npy', images)
     code = '''
 import numpy as np, onnxruntime
@@ -66,7 +66,7 @@ images = np.load(sys.argv[2])
 print(onnxruntime.InferenceSession(sys.argv[1]).run(None, {'images':images})[0].argmax(1).tolist())
 '''
     predicted = json.loads(python(code, file, tmp_path/'images.npy', without=['torch','cifar9','onnx']))
-    assert predicted == predicted_classes(saved)
+    assert predicted == predicted_classes('dilated_net')
 
 
 def predicted_classes(source):
@@ -78,8 +78,8 @@ def predicted_classes(source):
     with torch.no_grad(): return model(x).argmax(1).tolist()
 
 
-def test_a_torch_program_runs_without_this_package(saved, tmp_path):
-    file = export_torch(saved, tmp_path/'net.pt2')
+def test_a_torch_program_runs_without_this_package(tmp_path):
+    file = export_torch('dilated_net', tmp_path/'net.pt2')
     np.save(tmp_path/'images.npy', images)
     code = '''
 import numpy as np, torch
@@ -90,7 +90,7 @@ print(program(images).argmax(1).tolist())
 '''
     lengths,predicted = python(code, file, tmp_path/'images.npy', without=['cifar9','fastai']).splitlines()
     assert json.loads(lengths) == [1,2,40]
-    assert json.loads(predicted) == predicted_classes(saved)
+    assert json.loads(predicted) == predicted_classes('dilated_net')
 
 
 def test_timm_loads_the_hub_folder_offline(tmp_path):
