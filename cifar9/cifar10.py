@@ -264,10 +264,10 @@ def _save_cache(file, **arrays):
         advice = 'so the next start decodes them again; set $CIFAR9_CACHE to a writable folder'
         warnings.warn(f"cannot save the decoded images in '{file.parent}' ({e}), {advice}", stacklevel=2)
 
-def _load_cache(file):
-    "The arrays in a cache file, in the order in which they were saved, or None if it is missing or damaged"
+def _load_cache(file, *names):
+    "The arrays `names` of a cache file, or None if it is missing or damaged"
     try:
-        with np.load(file) as arrays: return [arrays[name] for name in arrays]
+        with np.load(file) as arrays: return [arrays[name] for name in names]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile): return None
 
 # %% ../nbs/01_cifar10.ipynb #3f60d8ab
@@ -278,7 +278,7 @@ def load_cifar10(
     path,_ = find_cifar10(path)
     _,root = _find_reader(path)
     file = _cifar10_cache_file(root)
-    cached = _load_cache(file)
+    cached = _load_cache(file, 'images', 'labels')
     if cached: return ImageArrays(*cached, cifar10_classes, 50_000, 'cifar10', str(root))
     data = read_cifar10(path)
     verify_cifar10(data)
@@ -295,7 +295,7 @@ def _is_cifar10(path):
 def _decode_cached(files, size, fit, decode=decode_files):
     "`decode_files`, from the cache if no file has changed"
     cache = _cache_file('own', f'{size} {fit} 1', filter(os.path.exists, files)) # 1: the version of `decode_files`
-    cached = _load_cache(cache)
+    cached = _load_cache(cache, 'images', 'errors')
     if cached: return cached[0], cached[1].tolist()
     pixels,errors = decode(files, size, fit)
     _save_cache(cache, images=pixels, errors=np.array(errors))
