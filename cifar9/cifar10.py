@@ -7,7 +7,7 @@ __all__ = ['cifar10_classes', 'cifar10_checksum', 'read_cifar10', 'find_cifar100
            'verify_cifar10', 'cache_folder', 'load_cifar10', 'load_data']
 
 # %% ../nbs/01_cifar10.ipynb #2518542d
-import hashlib, io, lzma, os, pickle, re, tarfile, warnings, zipfile, zlib
+import hashlib, io, lzma, os, pickle, re, tarfile, time, warnings, zipfile, zlib
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -259,6 +259,8 @@ def _save_cache(file, **arrays):
     "Save arrays; warn if that fails"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
+        for part in file.parent.glob('*.part.npz'): # of a process that was killed while it wrote
+            if time.time() - part.stat().st_mtime > 86_400: part.unlink(missing_ok=True)
         with atomic_write(file) as part: np.savez(part, **arrays)
     except OSError as e:
         advice = 'so the next start decodes them again; set $CIFAR9_CACHE to a writable folder'
