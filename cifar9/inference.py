@@ -114,7 +114,7 @@ class Predictor:
         "Probabilities of a batch, uint8 `(N,H,W,3)`, one list per image"
         xb = (torch.from_numpy(pixels).permute(0,3,1,2).float()/255 - self.mean) / self.std
         scores = self.model(xb.to(self.device))
-        if not scores.isfinite().all(): raise ValueError('the network gives scores that are not finite, so its training failed; train again')
+        if not scores.isfinite().all(): raise ValueError('the network gives scores that are not finite: its training failed; train again')
         return scores.softmax(1).tolist()
 
     def predict(self,
