@@ -146,13 +146,21 @@ def logging(self:AlbumentationsTransform):
     finally: self.log = None
 
 # %% ../nbs/05_augment.ipynb #2f1c0a17
+def _key_at_random(split_idx):
+    "A key for a sample that you augment by hand; a fastai pipeline passes `split_idx`, and its loader should have given a key"
+    if split_idx is not None:
+        warnings.warn('AlbumentationsTransform got an item without its key, so the augmentation depends on the number of workers, expected '
+                      'a KeyedDL; call KeyedDL.adopt(dl) of cifar9.loaders on each loader, or give item_tfms when you make the loaders',
+                      stacklevel=1)
+    return random.getrandbits(63),random.getrandbits(63) # fastai seeds `random` in every worker and epoch
+
 @patch
 def __call__(self:AlbumentationsTransform, sample, split_idx=None, to_tensor=False, **kwargs):
     "Augment one sample"
     key,self.next_key = self.next_key,None
     split = split_name(split_idx)
     if split not in self.pipelines: return sample
-    if key is None: key = random.getrandbits(63),random.getrandbits(63) # no `KeyedDL`; fastai seeds `random` in every worker and epoch
+    if key is None: key = _key_at_random(split_idx)
     self.random.seek(*key)
     parts = flatten(sample)
     targets = to_targets(parts, self.pipelines[split].is_check_shapes)
@@ -171,7 +179,9 @@ def setup(self:AlbumentationsTransform, items=None, train_setup=False):
     for split,pipeline in self.pipelines.items(): check_targets(pipeline, split, kinds, self.extra)
     if self.order >= PointScaler.order and kinds & {'bboxes','keypoints'}:
         raise ValueError(f'order is {self.order}, expected less than {PointScaler.order}, where fastai scales boxes and points; use 0')
-    for t in items.after_item.fs: sample = t(sample, split_idx=1) # those before this one; fastai adds the others later
+    for t in items.after_item.fs: # those before this one; fastai adds the others later
+        if hasattr(t, 'seek'): t.seek(0, 0)
+        sample = t(sample, split_idx=1)
     self.seek(0, 0)
     self(sample, split_idx=1)
 

@@ -26,10 +26,7 @@ from fasttransform import Transform
 from PIL import Image, ImageOps
 
 from .datasets import ImageArrays, held_out
-from .keyed import PREVIEW_EPOCHS, CounterRandom, epoch_keys, philox_uniform, stream_id
-
-# %% ../nbs/02_loaders.ipynb #3c8d2f00
-_all_ = ['CounterRandom', 'philox_uniform'] # of `keyed`: for modules that imported them from here
+from .keyed import PREVIEW_EPOCHS, epoch_keys, stream_id
 
 # %% ../nbs/02_loaders.ipynb #f171639c
 class ArrayRows(Transform):

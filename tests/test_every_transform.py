@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 
 from cifar9.augment import AlbumentationsTransform
 from cifar9.datasets import make_shapes10
-from cifar9.loaders import CounterRandom
+from cifar9.keyed import CounterRandom
 
 pytestmark = pytest.mark.filterwarnings('ignore')
 images = make_shapes10(4, 1, size=64, seed=9).images

@@ -1,5 +1,6 @@
 "Randomness over workers, epochs and items, which a notebook cannot show"
 import pickle
+import warnings
 import weakref
 from contextlib import contextmanager
 
@@ -336,3 +337,26 @@ def test_batches_of_indices_from_elsewhere():
     assert len({x.numpy().tobytes() for xb,_ in own for x in xb}) == 4
     arrays = cifar_dls(make_shapes10(40, 8), bs=8, tfms=noise()).train
     assert [len(x) for x,_ in arrays.create_batches(range(16))] == [8,8]
+
+
+class OwnItems(TfmdDL):
+    "Makes its items in a way that `KeyedDL` cannot see"
+    def do_item(self, s): return self.after_item(self.create_item(s))
+
+
+def added():
+    dls = datasets().dataloaders(bs=8, num_workers=0, after_item=[ToTensor()])
+    dls.add_tfms([noise()], 'after_item', 0)
+    return dls
+
+
+@pytest.mark.parametrize('make', [
+    lambda: datasets(tfm=noise()).dataloaders(bs=8, num_workers=0, after_item=[ToTensor()]),
+    lambda: datasets().dataloaders(bs=8, num_workers=0, after_item=[noise(), ToTensor()], dl_type=OwnItems),
+    added], ids=['type transform','own do_item','add_tfms'])
+def test_items_without_a_key_give_one_warning(make):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('default')
+        dls = make()
+        for _ in range(2): list(dls.train)
+    assert len([w for w in caught if 'KeyedDL.adopt' in str(w.message)]) == 1
