@@ -13,10 +13,11 @@ quick = { # script: arguments that make it quick
     'batch_memory.py': '--photos 3 --megapixels 1 --rounds 1',
     'epoch.py': '--rounds 1 --images 512',
     'gpu.py': 'speed --device cpu --images 512 --rounds 1',
+    'infer.py': '--rounds 1 --models dilated_net',
     'startup.py': '--rounds 1',
     'train_step.py': '--steps 1 --rounds 1 --only first',
 }
-with_runs = {'time_to_accuracy.py', 'what_helps.py', 'card.py', 'figures.py'} # they train on CIFAR-10, or draw and publish runs
+with_runs = {'time_to_accuracy.py', 'what_helps.py', 'card.py', 'figures.py', 'own_folder.py'} # they train, or draw and publish runs
 imported = {'turns.py'}
 
 
