@@ -52,7 +52,7 @@ def test_predict_command_takes_the_name(name, cli, tmp_path):
     Image.fromarray(pixels).save(image)
     r = cli('predict', name, image, '--json')
     assert r.returncode == 0
-    assert json.loads(r.stdout)[0]['label'] == Predictor(name).predict(image).label
+    assert json.loads(r.stdout)['label'] == Predictor(name).predict(image).label
 
 
 def test_best_network_meets_the_brief_but_for_its_augmentation(cli):
