@@ -25,7 +25,7 @@ from .models import create_model, load_model, pretrained_folder, save_weights
 from .learner import cifar_learner, gains_by_bf16, load_checkpoint, save_checkpoint
 from .recipes import config_learner, judge_augmentations, training_config
 from .start import check_classes, check_size, check_tracker, data_name, load_images
-from .start import start_model, suit_batch_size, take_weights, tracking
+from .start import start_model, reduce_batch_size, take_weights, tracking
 
 # %% ../nbs/13_runs.ipynb #45f86cc9
 def _proc_value(file, key):
@@ -329,7 +329,7 @@ def train(
     check_tracker(config.get('tracker'))
     images = load_images(config, data if isinstance(data, ImageArrays) else None, progress)
     chooses_bs = resume is None and settings.get('bs') is None
-    notes = [*images.notes, *(suit_batch_size(config, images) if chooses_bs else [])]
+    notes = [*images.notes, *(reduce_batch_size(config, images) if chooses_bs else [])]
     learn,fit_epochs = config_learner(config, images.during_training())
     check_size(learn.model, images)
     if config.get('start_from'): take_weights(learn.model, config['start_from'])

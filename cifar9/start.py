@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['trackers', 'data_name', 'load_images', 'check_classes', 'check_size', 'start_model', 'take_weights',
-           'suit_batch_size', 'check_tracker', 'tracking']
+           'reduce_batch_size', 'check_tracker', 'tracking']
 
 # %% ../nbs/12_start.ipynb #0512a004
 import importlib.util, os
@@ -84,7 +84,7 @@ def take_weights(
     return model
 
 # %% ../nbs/12_start.ipynb #0512a013
-def suit_batch_size(
+def reduce_batch_size(
     config:dict,        # of a run, whose batch size is replaced
     images:ImageArrays, # its data
 )->list:                # with a sentence about it, or empty

@@ -85,16 +85,16 @@ class TestTimeAugmentation(nn.Module):
     ):
         super().__init__()
         self.model,self.views = model,list(views)
-        self.targets = targets if isinstance(targets, tuple) else (targets,)
-        for target in self.targets:
+        self.kinds = targets if isinstance(targets, tuple) else (targets,)
+        for target in self.kinds:
             if target not in ('mask','bboxes','keypoints','label'):
                 raise ValueError(f"targets contains {target!r}, expected 'mask', 'bboxes', 'keypoints' or 'label'")
         if not self.views: raise ValueError('views is empty, expected at least one, such as View(); use flip_views')
 
     def forward(self, x):
         x = x.as_subclass(torch.Tensor)
-        means = [0. for _ in self.targets]
-        counts = [0. for _ in self.targets]
+        means = [0. for _ in self.kinds]
+        counts = [0. for _ in self.kinds]
         for view in self.views:
             for k,(out,weight) in enumerate(self._outputs(view, x)):
                 counts[k] = counts[k] + weight
@@ -106,9 +106,9 @@ class TestTimeAugmentation(nn.Module):
         seen = view.augment_image(x)
         outs = self.model(seen)
         outs = outs if isinstance(outs, (tuple,list)) else (outs,)
-        if len(outs) != len(self.targets):
-            raise ValueError(f'the model has {len(outs)} outputs, but targets has {len(self.targets)}; give one target for each output')
-        for out,target in zip(outs, self.targets):
+        if len(outs) != len(self.kinds):
+            raise ValueError(f'the model has {len(outs)} outputs, but targets has {len(self.kinds)}; give one target for each output')
+        for out,target in zip(outs, self.kinds):
             size = tuple(round(side*out.shape[-1]/seen.shape[-1]) for side in x.shape[-2:]) # a mask may be smaller than the image
             yield _brought_back(view, out.as_subclass(torch.Tensor), target, size)
 

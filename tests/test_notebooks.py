@@ -92,6 +92,13 @@ def test_import_cells_contain_only_imports(path):
 
 
 @each
+def test_saved_outputs_name_no_folder_of_a_machine(path):
+    cells = nbformat.read(path, as_version=4).cells
+    outputs = str([cell.get('outputs') for cell in cells])
+    for folder in ('/tmp/', '/home/', '/root/', 'site-packages'): assert folder not in outputs
+
+
+@each
 def test_notebook(path):
     stale = stale_cells(path)
     advice = 'execute it and save it with its outputs, or flag what differs from run to run with #| varies'
