@@ -14,7 +14,7 @@ from cifar9.graph import read_graph
 from cifar9.receptive_field import receptive_field, receptive_field_table, seen_pixels
 from cifar9.summary import layer_table
 
-slow = pytest.mark.slow
+sweep = pytest.mark.sweep
 n = 12 # rows and columns of the image of a single operation
 
 
@@ -263,7 +263,7 @@ def counts():
 
 quick = {'resnet18','mobilenet_v3_small','shufflenet_v2_x0_5','efficientnet_b0','squeezenet1_1','googlenet'}
 too_large = {'regnet_y_128gf','vit_h_14'} # 5 GB in double precision: measured, not compared
-models_of_torchvision = [pytest.param(name, marks=() if name in quick else slow) for name in zoo.list_models(module=zoo)]
+models_of_torchvision = [pytest.param(name, marks=() if name in quick else sweep) for name in zoo.list_models(module=zoo)]
 
 
 def make_torchvision(name):
@@ -287,7 +287,7 @@ def test_every_classifier_of_torchvision(name, counts):
     assert k >= 4
 
 
-@slow
+@sweep
 @pytest.mark.parametrize('name', ['deeplabv3_mobilenet_v3_large','lraspp_mobilenet_v3_large','fcn_resnet50'])
 def test_segmentation_models_of_torchvision(name, counts):
     k = count_compared(zoo.get_model(name, weights=None, weights_backbone=None), (3,64,64))
@@ -308,7 +308,7 @@ models_of_timm = [
     'deit_tiny_patch16_224', 'mixer_s32_224',
     'gmlp_ti16_224', 'levit_128s', 'pvt_v2_b0', 'fastvit_t8', 'hiera_tiny_224', 'efficientvit_b0', 'focalnet_tiny_srf', 'dpn48b']
 
-@slow
+@sweep
 @pytest.mark.parametrize('name', models_of_timm)
 def test_models_of_timm(name, counts):
     timm = pytest.importorskip('timm')

@@ -271,11 +271,11 @@ def check_variants(variants):
 
 
 def test_variants_of_every_transform(capsys):
-    "Every eighth variant; all of them with `pytest -m slow`"
+    "Every eighth variant; all of them with `pytest -m sweep`"
     with capsys.disabled(): assert check_variants(single_variants()[::8]) > 75
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_all_variants_and_pairs_of_variants(capsys):
     with capsys.disabled():
         assert check_variants(single_variants()) > 600

@@ -94,7 +94,7 @@ def test_the_same_samples_with_any_workers(data_set):
     assert epochs(data_set(), num_workers=2, persistent_workers=True, prefetch_factor=1) == alone
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize('method', ['spawn', 'forkserver'])
 @pytest.mark.parametrize('data_set', [d for d in data_sets if d is not InFunction]) # Python cannot send a lambda to a new process
 def test_the_same_samples_with_any_start_method(data_set, method):

@@ -196,7 +196,7 @@ def test_every_loader_gives_the_same_epochs_with_any_number_of_workers(name, pip
     compare(name, pipeline, 'fork', [1,2,4], capsys)
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize('method', ['spawn', 'forkserver'])
 @pytest.mark.parametrize('name', makers)
 def test_every_loader_gives_the_same_epochs_with_any_start_method(name, method, capsys):
