@@ -10,6 +10,7 @@ __all__ = ['max_pixels', 'ArrayRows', 'ImageRows', 'LabelRows', 'EpochCounter', 
 import gc, math
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,8 @@ class EpochCounter:
 class KeyedDL(TfmdDL):
     "A fastai `DataLoader` that tells its item transforms which item of which epoch they get"
     epoch = PREVIEW_EPOCHS # fastai takes an item before the first epoch begins
+    first_batch = 0        # of the next epoch; a resumed training sets it to the number of batches that are done
+    rank,n_ranks = 0,1     # of processes that train together, each on its share of the items; `share_items` sets them
     def __init__(self, *args, epoch_counter:EpochCounter=None, **kwargs):
         self.epoch_counter = epoch_counter or EpochCounter()
         super().__init__(*args, **kwargs)
@@ -98,6 +101,8 @@ class KeyedDL(TfmdDL):
         for k,t in enumerate(tfms):
             if hasattr(t, 'check_followers'): t.check_followers(tfms[k+1:])
         super().before_iter()
+
+    def after_iter(self): self.first_batch = 0
 
 # %% ../nbs/02_loaders.ipynb #3c8d2f01
 @lru_cache
@@ -210,8 +215,21 @@ def _all_loaded(dl, keys):
 def sample(self:KeyedDL):
     "The keys of the items that this worker prepares"
     keys = epoch_keys(self._DataLoader__idxs, self.epoch) # private in fastai (checked: 2.8.7, 2.8.12): the indices of all workers
+    if self.n_ranks > 1: keys = islice(keys, self.rank, _n_shared(self), self.n_ranks)
     bs,num_workers,worker = self.bs or 1, self.num_workers, self.offs
-    return (key for place,key in enumerate(keys) if place//bs % num_workers == worker)
+    batches = ((place//bs - self.first_batch, key) for place,key in enumerate(keys))
+    return (key for batch,key in batches if batch >= 0 and batch % num_workers == worker)
+
+def _n_shared(dl):
+    "The number of items that the ranks share: all, or as many as give each rank the same number of whole batches"
+    return dl.n - dl.n%dl.n_ranks if dl.drop_last else dl.n
+
+@patch
+def __len__(self:KeyedDL):
+    "The number of batches of this rank in an epoch"
+    if self.n_ranks == 1: return TfmdDL.__len__(self)
+    n_items = len(range(self.rank, _n_shared(self), self.n_ranks))
+    return n_items//self.bs if self.drop_last else math.ceil(n_items/self.bs)
 
 @patch
 def do_item(self:KeyedDL, s):
