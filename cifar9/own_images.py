@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['max_pixels', 'max_side', 'copying_formats', 'large_pixels', 'decoding_errors', 'fits', 'open_image', 'to_uint8',
-           'fit_square', 'check_fit', 'read_image', 'FolderFile', 'image_files', 'list_folder', 'decode_files',
+           'fit_square', 'check_fit', 'read_image', 'image_files', 'FolderFile', 'list_folder', 'decode_files',
            'read_folder']
 
 # %% ../nbs/00_own_images.ipynb #0a11ce04
@@ -39,6 +39,7 @@ def open_image(
             raise ValueError(f"Pillow cannot open '{path}' as an image ({_reason(e)}), expected a PNG, JPEG or another image file") from e
         with img: return _load(img, path)
 
+# %% ../nbs/00_own_images.ipynb #a83848eb
 def _load(img, path):
     "The opened image `img` with its pixels"
     img.info['full_size'] = img.size
@@ -166,6 +167,7 @@ def check_fit(side, fit):
     if fit not in fits: raise ValueError(f"unknown fit '{fit}', expected one of {', '.join(fits)}")
     if not 1 <= side <= 1024: raise ValueError(f'side is {side}, expected 1 to 1024 pixels; the default is 32')
 
+# %% ../nbs/00_own_images.ipynb #2ae3002b
 def read_image(
     path:str|Path,  # file in any format that Pillow reads
     side:int=32,    # side of the result, pixels
@@ -177,16 +179,6 @@ def read_image(
     except ValueError as e: raise ValueError(f"image file '{path}': {_reason(e)}") from e
 
 # %% ../nbs/00_own_images.ipynb #1b45330c
-_split_names = dict(train='train', valid='valid', val='valid', test='test') # name of a folder: name of the split
-
-class FolderFile(NamedTuple):
-    "A file of a folder of images"
-    split:str # 'train', 'valid' or 'test'
-    name:str  # of its class
-    path:Path
-
-def _folders(path): return [f for f in sorted(path.iterdir()) if f.is_dir() and not f.name.startswith(('.','__'))]
-
 def image_files(
     folder:str|Path,
 )->list: # paths, in a fixed order
@@ -201,6 +193,17 @@ def image_files(
         folders[:] = sorted(f for f in folders if not f.startswith('.'))
         found += [Path(path)/f for f in sorted(files) if not f.startswith('.') and Path(f).suffix.lower() in suffixes]
     return found
+
+# %% ../nbs/00_own_images.ipynb #18810e2f
+_split_names = dict(train='train', valid='valid', val='valid', test='test') # name of a folder: name of the split
+
+class FolderFile(NamedTuple):
+    "A file of a folder of images"
+    split:str # 'train', 'valid' or 'test'
+    name:str  # of its class
+    path:Path
+
+def _folders(path): return [f for f in sorted(path.iterdir()) if f.is_dir() and not f.name.startswith(('.','__'))]
 
 def list_folder(
     root:str|Path, # with `train|valid|test/<class>/*` or `<class>/*`
