@@ -32,15 +32,6 @@ from fastcore.basics import patch
 from fasttransform import Transform
 
 # %% ../nbs/05_augment.ipynb #7d553fb5
-def _check_arguments(seed, order, vectorized, extra):
-    "Raise a `ValueError` for an argument of `AlbumentationsTransform` that is no pipeline"
-    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed < 2**63:
-        raise ValueError(f'seed is {seed!r}, expected an integer from 0 to 2**63-1, or None')
-    if not isinstance(order, Integral): raise ValueError(f'order is {order!r}, expected an integer, such as 2 to run after Resize, or None')
-    if vectorized not in (None, True, False): raise ValueError(f'vectorized is {vectorized!r}, expected None, True or False')
-    if not isinstance(extra, dict):
-        raise ValueError(f"extra is {extra!r:.60}, expected a dict such as {{'mosaic_metadata': [...]}}, or None")
-
 class AlbumentationsTransform(Transform):
     "An Albumentations pipeline as a fastai item transform: it augments images, masks, boxes with labels, and points of a sample together"
     order_is_given = True # else a later `Resize` to another size than that of a pipeline is a reason to warn
@@ -91,6 +82,16 @@ def _blank(cls): return cls.__new__(cls)
 @patch
 def __reduce__(self:AlbumentationsTransform): return _blank, (type(self).__base__,), self.__getstate__()
 
+# %% ../nbs/05_augment.ipynb #0f3de6c5
+def _check_arguments(seed, order, vectorized, extra):
+    "Raise a `ValueError` for an argument of `AlbumentationsTransform` that is no pipeline"
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed < 2**63:
+        raise ValueError(f'seed is {seed!r}, expected an integer from 0 to 2**63-1, or None')
+    if not isinstance(order, Integral): raise ValueError(f'order is {order!r}, expected an integer, such as 2 to run after Resize, or None')
+    if vectorized not in (None, True, False): raise ValueError(f'vectorized is {vectorized!r}, expected None, True or False')
+    if not isinstance(extra, dict):
+        raise ValueError(f"extra is {extra!r:.60}, expected a dict such as {{'mosaic_metadata': [...]}}, or None")
+
 # %% ../nbs/05_augment.ipynb #2f1c0a02
 @patch
 def _check_pipelines(self:AlbumentationsTransform):
@@ -137,6 +138,7 @@ def _run(self:AlbumentationsTransform, split, targets, kinds=frozenset({'image'}
     if self.log is not None: self.log += result['applied_transforms']
     return result
 
+# %% ../nbs/05_augment.ipynb #16542cb7
 @patch
 @contextmanager
 def logging(self:AlbumentationsTransform):
@@ -185,6 +187,7 @@ def setup(self:AlbumentationsTransform, items=None, train_setup=False):
     self.seek(0, 0)
     self(sample, split_idx=1)
 
+# %% ../nbs/05_augment.ipynb #09f41a76
 @patch
 def check_followers(self:AlbumentationsTransform, tfms):
     "Called by `KeyedDL` before each epoch. Raises or warns if a later item transform cannot handle what the pipelines make"
@@ -356,6 +359,7 @@ def brief_tfms(
                         fill=tuple(round(255*m) for m in mean), fill_mask=None, p=p),
     ], seed=seed)
 
+# %% ../nbs/05_augment.ipynb #be664095
 def flip_shift_tfms(
     pixels:int=4,  # largest shift; the border is reflected
     size:int=32,   # side of the images

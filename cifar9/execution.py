@@ -13,6 +13,7 @@ from math import prod
 from typing import NamedTuple
 
 import numpy as np, torch
+from fastcore.basics import patch
 from torch import nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -96,61 +97,11 @@ class Recorder(TorchDispatchMode):
     def __init__(self, model):
         super().__init__()
         self.nodes,self.calls,self.outputs = [],[],[] # calls: (name, module, what it returned, number of nodes until then)
-        self.layers = {}    # the node that each module returned
+        self.layers = {}   # the node that each module returned
         self._results = {} # by memory and place in it: the memory, the node, number of nodes until then
         self._writes = {}  # by memory: (tensor, node, number of nodes until then) for each write
         self._modules,self._counts,self._hooks = [],{},[]
         self.model = model
-
-    def __enter__(self):
-        for name,m in self.model.named_modules():
-            self._hooks.append(m.register_forward_pre_hook(partial(self._enter, name)))
-            self._hooks.append(m.register_forward_hook(partial(self._leave, name)))
-        return super().__enter__()
-
-    def _enter(self, name, module, args): self._modules.append((name, module))
-
-    def _leave(self, name, module, args, out):
-        self._modules.pop()
-        self.calls.append((name, module, out, len(self.nodes)))
-        for node in self.nodes_of(out)[:1]: self.layers[name] = node
-
-    def __exit__(self, *error):
-        for hook in self._hooks: hook.remove()
-        return super().__exit__(*error)
-
-    def nodes_of(self, values):
-        "The nodes of the tensors in `values` that depend on the image"
-        return [node for node in map(self.node_of, tree_leaves(values)) if node]
-
-    def node_of(self, value):
-        "The node whose result a tensor is; None if it does not depend on the image"
-        if not isinstance(value, torch.Tensor): return None
-        _,node,time = self._results.get(_place(value), (None,None,-1))
-        for tensor,written,written_at in list(self._writes.get(id(value.untyped_storage()), ())):
-            if written_at > time and _place(tensor) != _place(value): node = self._overwritten(value, node, tensor, written)
-        return node
-
-    def _overwritten(self, tensor, node, view, written):
-        "The node of `tensor` after `view`, which shares its memory, was written"
-        index = {place:i for i,place in enumerate(_memory_places(view))}
-        taken = np.array([index.get(place, -1) for place in _memory_places(tensor)])
-        links = [MovedLink(written, taken)]
-        if node: links.append(MovedLink(node, np.where(taken < 0, np.arange(len(taken)), -1)))
-        return self.add('overwritten', tensor, [link.source for link in links], links=links)
-
-    def add(self, op, tensor, inputs, **kwargs):
-        "A new node, whose result is `tensor`"
-        self._counts[op] = number = self._counts.get(op, -1) + 1
-        key = f'{op}_{number}' if number else op
-        name,module = self._modules[-1] if self._modules else ('',None)
-        is_layer = module is not None and _is_layer(name, module)
-        parents = tuple(parent for parent,_ in self._modules[:-1 if is_layer else None] if parent)
-        if not is_layer: name,module = key,None
-        operation = op if module is None else type(module).__name__
-        self.nodes.append(Node(key, op, name or operation, operation, module, parents, tuple(tensor.shape), inputs, **kwargs))
-        self._results[_place(tensor)] = tensor.untyped_storage(),self.nodes[-1],len(self.nodes)
-        return self.nodes[-1]
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -166,6 +117,67 @@ class Recorder(TorchDispatchMode):
             if not func._schema.is_mutable: continue
             self._writes.setdefault(id(tensor.untyped_storage()), []).append((tensor, node, len(self.nodes)))
         return out
+
+# %% ../nbs/06_execution.ipynb #99376095
+@patch
+def nodes_of(self:Recorder, values):
+    "The nodes of the tensors in `values` that depend on the image"
+    return [node for node in map(self.node_of, tree_leaves(values)) if node]
+
+@patch
+def node_of(self:Recorder, value):
+    "The node whose result a tensor is; None if it does not depend on the image"
+    if not isinstance(value, torch.Tensor): return None
+    _,node,time = self._results.get(_place(value), (None,None,-1))
+    for tensor,written,written_at in list(self._writes.get(id(value.untyped_storage()), ())):
+        if written_at > time and _place(tensor) != _place(value): node = self._overwritten(value, node, tensor, written)
+    return node
+
+@patch
+def _overwritten(self:Recorder, tensor, node, view, written):
+    "The node of `tensor` after `view`, which shares its memory, was written"
+    index = {place:i for i,place in enumerate(_memory_places(view))}
+    taken = np.array([index.get(place, -1) for place in _memory_places(tensor)])
+    links = [MovedLink(written, taken)]
+    if node: links.append(MovedLink(node, np.where(taken < 0, np.arange(len(taken)), -1)))
+    return self.add('overwritten', tensor, [link.source for link in links], links=links)
+
+# %% ../nbs/06_execution.ipynb #477cb7f3
+@patch
+def add(self:Recorder, op, tensor, inputs, **kwargs):
+    "A new node, whose result is `tensor`"
+    self._counts[op] = number = self._counts.get(op, -1) + 1
+    key = f'{op}_{number}' if number else op
+    name,module = self._modules[-1] if self._modules else ('',None)
+    is_layer = module is not None and _is_layer(name, module)
+    parents = tuple(parent for parent,_ in self._modules[:-1 if is_layer else None] if parent)
+    if not is_layer: name,module = key,None
+    operation = op if module is None else type(module).__name__
+    self.nodes.append(Node(key, op, name or operation, operation, module, parents, tuple(tensor.shape), inputs, **kwargs))
+    self._results[_place(tensor)] = tensor.untyped_storage(),self.nodes[-1],len(self.nodes)
+    return self.nodes[-1]
+
+# %% ../nbs/06_execution.ipynb #9ab41676
+@patch
+def __enter__(self:Recorder):
+    for name,m in self.model.named_modules():
+        self._hooks.append(m.register_forward_pre_hook(partial(self._enter, name)))
+        self._hooks.append(m.register_forward_hook(partial(self._leave, name)))
+    return TorchDispatchMode.__enter__(self)
+
+@patch
+def _enter(self:Recorder, name, module, args): self._modules.append((name, module))
+
+@patch
+def _leave(self:Recorder, name, module, args, out):
+    self._modules.pop()
+    self.calls.append((name, module, out, len(self.nodes)))
+    for node in self.nodes_of(out)[:1]: self.layers[name] = node
+
+@patch
+def __exit__(self:Recorder, *error):
+    for hook in self._hooks: hook.remove()
+    return TorchDispatchMode.__exit__(self, *error)
 
 # %% ../nbs/06_execution.ipynb #ad8837aa
 @contextmanager

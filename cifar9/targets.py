@@ -240,7 +240,6 @@ def from_targets(
 
 # %% ../nbs/04_targets.ipynb #d9f7056b
 _resizing = A.Resize, A.LongestMaxSize, A.SmallestMaxSize, A.RandomScale, A.RandomSizedCrop, A.RandomResizedCrop, A.RandomSizedBBoxSafeCrop
-_box_limits = 'min_area', 'min_visibility', 'min_width', 'min_height', 'check_each_transform', 'max_accept_ratio'
 
 _not_geometric = (A.CoarseDropout, A.ConstrainedCoarseDropout, A.Erasing, A.FrequencyMasking, A.GridDropout, A.Lambda, A.MaskDropout,
                   A.Morphological, A.Mosaic, A.OverlayElements, A.PixelDropout, A.TimeMasking, A.XYMasking)
@@ -261,6 +260,9 @@ def _without_reflection(t, method, keypoints, *args, **kwargs):
     border_mode,t.border_mode = t.border_mode,cv2.BORDER_CONSTANT
     try: return method(keypoints, *args, **kwargs)
     finally: t.border_mode = border_mode
+
+# %% ../nbs/04_targets.ipynb #03a68470
+_box_limits = 'min_area', 'min_visibility', 'min_width', 'min_height', 'check_each_transform', 'max_accept_ratio'
 
 def _target_params(compose, kinds):
     "The `bbox_params` and `keypoint_params` for samples with targets of `kinds`"
