@@ -160,6 +160,15 @@ def _calibration_reader(images, bs=50):
             return None if start is None else {'images': images[start:start+bs]}
     return Reader()
 
+def _images_of(model, data):
+    "`data`, or what a model was trained on, as `ImageArrays`"
+    if data is None and not model.config.get('data'):
+        raise ValueError("the model does not say what it was trained on; name the data, for example 'cifar10'")
+    images = load_images(model.config, data)
+    check_classes(model, images)
+    return images
+
+# %% ../nbs/16_export.ipynb #e9103cbd
 def export_int8(
     source,        # model with weights in the package, run folder, folder that `save_model` wrote, or model from `load_model`
     file:str|Path, # `.onnx`; replaced if it exists
@@ -179,14 +188,6 @@ def export_int8(
             prepared, part, _calibration_reader(train_x[rows]), per_channel=True,
             activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8)
     return file
-
-def _images_of(model, data):
-    "`data`, or what a model was trained on, as `ImageArrays`"
-    if data is None and not model.config.get('data'):
-        raise ValueError("the model does not say what it was trained on; name the data, for example 'cifar10'")
-    images = load_images(model.config, data)
-    check_classes(model, images)
-    return images
 
 # %% ../nbs/16_export.ipynb #e160001b
 def export_torch(
@@ -240,6 +241,7 @@ def _timm_keys(model):
         model_args=dict(name=name) | {arg:value for arg,value in args.items() if arg != 'n_out'},
         pretrained_cfg=pretrained_cfg)
 
+# %% ../nbs/16_export.ipynb #3eb37eab
 def _card(model, license_name, accuracy):
     "The `README.md` of a Hub folder"
     config = model.config
@@ -303,7 +305,7 @@ def export_model(
     source,             # model with weights in the package, run folder, or folder that `save_model` wrote
     format_name:str,    # in `formats`
     out:str|Path,       # file, or for 'hub' a folder
-    data=None,          # 'cifar10', 'shapes10' or a path, to compare on and, for 'int8', to calibrate with; None: see above
+    data=None,          # data to compare on, and to calibrate 'int8' with; None: drawn images, for 'int8' those of the training
 )->dict:                # format, path, bytes, and what `compare_export` returns
     "Write a network in another format and compare it with torch"
     if format_name not in formats: raise ValueError(f"unknown format '{format_name}', expected one of: {', '.join(formats)}")

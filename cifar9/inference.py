@@ -61,6 +61,13 @@ def _loaded(img):
     except decoding_errors as e: raise ValueError(f'the PIL image cannot be read ({e or type(e).__name__}); open its file again') from e
     return img
 
+# %% ../nbs/15_inference.ipynb #7ca5cf32
+def _move(model, device):
+    "The model on `device`"
+    try: return model.to(device)
+    except (RuntimeError, AssertionError) as e:
+        raise ValueError(f"device is '{device}', which is not to be had here ({str(e).splitlines()[0]}); take 'cpu'") from e
+
 # %% ../nbs/15_inference.ipynb #0b7fd6d2
 @dataclass
 class Prediction:
@@ -123,12 +130,6 @@ class Predictor:
         "Classify one image"
         return self.predict_batch([image])[0]
 
-def _move(model, device):
-    "The model on `device`"
-    try: return model.to(device)
-    except (RuntimeError, AssertionError) as e:
-        raise ValueError(f"device is '{device}', which is not to be had here ({str(e).splitlines()[0]}); take 'cpu'") from e
-
 # %% ../nbs/15_inference.ipynb #1addbe92
 def _try_fit(image, side, fit):
     "What `fit_image` returns, or the error"
@@ -151,6 +152,7 @@ def predict_each(self:Predictor,
                 yield Prediction.from_probabilities(self.classes, next(probabilities), fitted[1], fitted[0], self.threshold)
             else: yield fitted
 
+# %% ../nbs/15_inference.ipynb #b9148faa
 @patch
 def predict_batch(self:Predictor,
     images,      # any number of images, each as `fit_image` takes it

@@ -201,6 +201,7 @@ def show_maps(
         if captions: map_ax.set_title(captions[i], fontsize=11)
     return axs
 
+# %% ../nbs/14_interp.ipynb #947d9327
 def show_occlusion(
     run_or_model, # run folder, name of a model with weights, an `nn.Module`, or the `Learner` of `evaluation_learner`
     rows,         # which test images: one row or several, as in the column `image` of `predictions`

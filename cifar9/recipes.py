@@ -250,7 +250,7 @@ def strong(
     phases:bool=True, # train on one phase at a time where the network has several, `one_phase`
     **kwargs
 ):
-    """One long cycle of Muon with more augmentation, at the price of a strided network: for the best weights.
+    """One long cycle of Muon with more augmentation, one phase at a time: for the best weights.
     `atrous_net` on CIFAR-10: 91.66 % of the test images after 60 epochs, n = 1;
     `dilated_net`, 40 epochs, lr 0.05, not whitened: 88.13 %, n = 1 (`cifar9/weights`: 2 Xeon cores, float32, torch 2.15);
     the same with the augmentation of the brief, 80 epochs: 88.65 %, n = 1 (2 EPYC cores, bfloat16, torch 2.14)"""

@@ -24,7 +24,7 @@ from .interp import show_maps, show_mistakes, show_occlusion
 
 # %% ../nbs/14_show.ipynb #0514a007
 colours = '#0072B2','#E69F00','#009E73','#D55E00','#CC79A7','#56B4E9','#000000','#999999'
-_markers = 'os^Dv<>p*X'
+_markers = 'os^Dv<>p*h' # without a cross, which marks a mistake
 
 class Measured(NamedTuple):
     "A network with its predictions for the test images"
@@ -49,6 +49,16 @@ def _name(run_or_model):
     if isinstance(run_or_model, nn.Module): return getattr(run_or_model, 'made_by', [type(run_or_model).__name__])[0]
     if not Path(run_or_model).is_dir(): return str(run_or_model)
     return f"{read_run(run_or_model).config['model']}, {Path(run_or_model).resolve().name}"
+
+# %% ../nbs/14_show.ipynb #4b505c09
+def _finish(fig, title):
+    "The figure with its title, and letters that can be read at half the size"
+    fig.set_layout_engine('constrained')
+    fig.suptitle(title, fontsize=13)
+    for ax in fig.axes:
+        ax.tick_params(labelsize=11)
+        for text in (ax.xaxis.label, ax.yaxis.label): text.set_fontsize(12)
+    return fig
 
 # %% ../nbs/14_show.ipynb #0514a010
 def plot_runs(
@@ -76,15 +86,6 @@ def plot_runs(
     data = ', '.join(dict.fromkeys(Path(record.config['data']).name for record in records))
     return _finish(fig, f'{len(records)} run{"s" if len(records) > 1 else ""} on {data}')
 
-def _finish(fig, title):
-    "The figure with its title, and letters that can be read at half the size"
-    fig.set_layout_engine('constrained')
-    fig.suptitle(title, fontsize=13)
-    for ax in fig.axes:
-        ax.tick_params(labelsize=11)
-        for text in (ax.xaxis.label, ax.yaxis.label): text.set_fontsize(12)
-    return fig
-
 # %% ../nbs/14_show.ipynb #0514a014
 def plot_confusion(measured:Measured):
     "Confusion matrix"
@@ -103,6 +104,7 @@ def plot_confusion(measured:Measured):
             ax.text(j, i, counts[i,j], ha='center', va='center', fontsize=11, color='white' if share[i,j] > .4 else 'black')
     return _finish(fig, measured.title.replace(': ', ':\n', 1))
 
+# %% ../nbs/14_show.ipynb #bdd7bef1
 def plot_classes(measured:Measured):
     "Accuracy of each class, the lowest first, with its most frequent confusion"
     rows = per_class(measured.table).head(40)
@@ -170,6 +172,7 @@ def plot_reliability(measured:Measured):
     ax.title.set_fontsize(11)
     return _finish(fig, measured.title.replace(': ', ':\n', 1))
 
+# %% ../nbs/14_show.ipynb #1aae4413
 def _config(run_or_model):
     "The record of a run, or of a model with weights; empty for a network without"
     return getattr(_network(run_or_model), 'config', {})
