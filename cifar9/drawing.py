@@ -227,8 +227,9 @@ class _Canvas:
 def _draw_box(canvas, box, x, y):
     if box.colour == 'merge':
         sign = box.lines[0]
-        canvas.ax.add_patch(Ellipse((x,y), .36, .5, fc=_colours['merge'], ec=_edge_colour, lw=1, zorder=2))
-        canvas.text(x, y, sign, .15 if len(sign) < 3 else .08, zorder=3)
+        width,size = (.36,.15) if len(sign) < 3 else (.6,.115)
+        canvas.ax.add_patch(Ellipse((x,y), width, .5, fc=_colours['merge'], ec=_edge_colour, lw=1, zorder=2))
+        canvas.text(x, y, sign, size, zorder=3)
         return
     lines = [*box.lines, f'{box.params:,}'] if box.params else box.lines
     height = .1 + _text_line*len(lines)

@@ -32,6 +32,7 @@ def count_params(
 
 # %% ../nbs/07_summary.ipynb #24d3bb62
 class LayerRow(NamedTuple):
+    "A row of a `LayerTable`"
     layer:str    # type of the module, name of the function, or 'Parameter'
     shape:tuple  # of its output, `(-1,C,H,W)`; of a parameter its own
     params:int   # its own parameters
@@ -64,10 +65,6 @@ def _check_columns(columns):
     return list(columns)
 
 # %% ../nbs/07_summary.ipynb #24d3bb63
-def _text(value):
-    if value is None: return ''
-    return f'{value:,}' if isinstance(value, int) else str(value)
-
 class LayerTable(list):
     "The rows of `layer_table` with the totals of the model; prints as text and shows as HTML, with the columns that were asked for"
     def __init__(self, rows=(), total=0, trainable=0, n_input=0, columns=('output shape','parameters','MACs')):
@@ -93,25 +90,35 @@ class LayerTable(list):
         "Everything, for JSON"
         return dict(version=1, parameters=self.total, trainable=self.trainable, macs=self.macs, rows=[r._asdict() for r in self])
 
-    def _totals(self):
-        image,outputs,params = self.megabytes
-        return [f'{len(self)} layers, {self.total:,} parameters ({self.trainable:,} trainable), {self.macs:,} multiply-accumulates',
-                f'for one image, in MB: input {image:.2f}, forward and backward {outputs:.2f}, parameters {params:.2f}']
-
-    def __str__(self):
-        names = ['layer', *self.columns]
-        rows = [[f'{r.layer}-{i}'] + [_text(_columns[c](r, self)) for c in self.columns] for i,r in enumerate(self, 1)]
-        least = {'output shape':19, 'parameters':10, 'MACs':12}
-        widths = [max(least.get(column[0], 0), *map(len, column)) for column in zip(names, *rows)]
-        left = ('layer','output shape','name','kernel')
-        lines = [[f'{text:<{w}}' if c in left else f'{text:>{w}}' for c,w,text in zip(names, widths, row)] for row in [names, *rows]]
-        return '\n'.join(['  '.join(line).rstrip() for line in lines] + self._totals())
+    def __str__(self): return _as_text(self)
     __repr__ = __str__
+    def _repr_html_(self): return _as_html(self)
 
-    def _repr_html_(self):
-        bars = [c for c in ('parameters','MACs') if c in self.columns]
-        style = self.frame(dict.fromkeys([*self.columns, 'name'])).style.format(_text).hide(axis='index')
-        return style.bar(subset=bars, color='#cfe3f5').to_html() + '<br>'.join(self._totals())
+# %% ../nbs/07_summary.ipynb #d4c68c60
+def _text(value):
+    if value is None: return ''
+    return f'{value:,}' if isinstance(value, int) else str(value)
+
+def _totals(table):
+    "The two lines below a table"
+    image,outputs,params = table.megabytes
+    return [f'{len(table)} layers, {table.total:,} parameters ({table.trainable:,} trainable), {table.macs:,} multiply-accumulates',
+            f'for one image, in MB: input {image:.2f}, forward and backward {outputs:.2f}, parameters {params:.2f}']
+
+def _as_text(table):
+    names = ['layer', *table.columns]
+    rows = [[f'{r.layer}-{i}'] + [_text(_columns[c](r, table)) for c in table.columns] for i,r in enumerate(table, 1)]
+    least = {'output shape':19, 'parameters':10, 'MACs':12}
+    widths = [max(least.get(column[0], 0), *map(len, column)) for column in zip(names, *rows)]
+    left = ('layer','output shape','name','kernel')
+    lines = [[f'{text:<{w}}' if c in left else f'{text:>{w}}' for c,w,text in zip(names, widths, row)] for row in [names, *rows]]
+    return '\n'.join(['  '.join(line).rstrip() for line in lines] + _totals(table))
+
+def _as_html(table):
+    bars = [c for c in ('parameters','MACs') if c in table.columns]
+    frame = table.frame(dict.fromkeys([*table.columns, 'name'])).convert_dtypes() # integers stay integers beside empty cells
+    style = frame.style.format(_text, na_rep='').hide(axis='index')
+    return style.bar(subset=bars, color='#cfe3f5').to_html() + '<br>'.join(_totals(table))
 
 # %% ../nbs/07_summary.ipynb #bbee5e5f
 def _meta(value):
