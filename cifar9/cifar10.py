@@ -154,8 +154,6 @@ def read_cifar10(
     return ImageArrays(images, labels, cifar10_classes, n_train, 'cifar10', str(root))
 
 # %% ../nbs/01_cifar10.ipynb #c9f7e2e4
-_in_cifar100 = re.compile(r'(?:^|/)cifar-100-python/(meta|train|test)$')
-
 def find_cifar100(
     path:str|Path, # folder `cifar-100-python`, its parent, or an archive whose name begins with cifar-100
 )->Path:           # the folder or the archive; None: there is none
@@ -166,6 +164,9 @@ def find_cifar100(
         if all((root/name).is_file() for name in ('meta','train','test')): return root
     archive = path/'cifar-100-python.tar.gz'
     return archive if archive.is_file() else None
+
+# %% ../nbs/01_cifar10.ipynb #7110b8cb
+_in_cifar100 = re.compile(r'(?:^|/)cifar-100-python/(meta|train|test)$')
 
 def _cifar100_pickles(path):
     "The pickles of CIFAR-100 by name: 'meta', 'train', 'test'"

@@ -231,6 +231,7 @@ def __len__(self:KeyedDL):
     n_items = len(range(self.rank, _n_shared(self), self.n_ranks))
     return n_items//self.bs if self.drop_last else math.ceil(n_items/self.bs)
 
+# %% ../nbs/02_loaders.ipynb #ca45f79a
 @patch
 def do_item(self:KeyedDL, s):
     "The item of a key or an index after all item transforms; None if one of them skips it"
