@@ -7,6 +7,7 @@ __all__ = ['count_params', 'LayerRow', 'LayerTable', 'layer_table', 'draw_archit
 
 # %% ../nbs/07_summary.ipynb #a6785684
 from math import prod
+from numbers import Integral
 from typing import NamedTuple
 
 import pandas as pd, torch
@@ -97,7 +98,7 @@ class LayerTable(list):
 # %% ../nbs/07_summary.ipynb #d4c68c60
 def _text(value):
     if value is None: return ''
-    return f'{value:,}' if isinstance(value, int) else str(value)
+    return f'{value:,}' if isinstance(value, Integral) else str(value)
 
 def _totals(table):
     "The two lines below a table"
