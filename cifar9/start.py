@@ -13,7 +13,6 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from fastai.callback.core import Callback
 
 from .datasets import ImageArrays
 from .cifar10 import load_data
@@ -104,10 +103,6 @@ def check_tracker(name):
     if name not in trackers: raise ValueError(f"unknown tracker '{name}', expected one of {', '.join(trackers)}")
     if importlib.util.find_spec(name) is None: raise ValueError(f'{name} is not installed; run: pip install {name}')
 
-class _CountOn(Callback):
-    "Make a resumed training count its batches from where it stopped"
-    def before_train(self): self.learn.train_iter = max(self.train_iter, self.epoch*len(self.dls.train))
-
 def _start_wandb(folder, config):
     "Start a run of the W&B project `cifar9`"
     import wandb
@@ -134,6 +129,6 @@ def tracking(
         from fastai.callback.wandb import WandbCallback
         run,callback = _start_wandb(folder, config), WandbCallback(log_preds=False)
     try:
-        with learn.added_cbs([_CountOn(), callback]): yield
+        with learn.added_cbs(callback): yield
     finally:
         if run: run.finish()
