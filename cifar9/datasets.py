@@ -208,4 +208,7 @@ def atomic_write(
         yield part
         part.chmod(mode)       # some writers, such as safetensors, replace the file by one of mode 0600
         part.replace(path)
+    except OSError as e:
+        if e.errno: raise OSError(e.errno, e.strerror, str(path)) from e # a full disk does not name the file
+        raise
     finally: part.unlink(missing_ok=True)

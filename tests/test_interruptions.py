@@ -1,0 +1,261 @@
+"""Trainings that are killed, stopped, cut off from the disk, or started twice: nothing is lost but the last minutes, nothing half written.
+
+Each piece of a training is a process that was forked from one that has imported everything."""
+import json
+import multiprocessing
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from functools import partial
+from pathlib import Path
+
+import pytest, torch
+from safetensors.torch import load_file
+
+from cifar9.augment import flip_shift_tfms
+from cifar9.checkpoint import load_checkpoint
+from cifar9.datasets import make_shapes10
+from cifar9.loaders import cifar_dls
+from cifar9.recipes import config_learner
+from cifar9.runs import read_run, train
+
+processes = multiprocessing.get_context('forkserver')
+processes.set_forkserver_preload(['cifar9.runs', __name__] if __name__.startswith('tests') else ['cifar9.runs'])
+results = ['config.json','curves.png','history.csv','metrics.json','model.safetensors']
+recipes = {
+    'fast': dict(recipe='fast', epochs=3),
+    'dropout': dict(recipe='brief', model='fast_net', epochs=3),
+    'phases': dict(recipe='strong', epochs=2),
+    'bf16': dict(recipe='one_cycle', model='fast_net', epochs=3, precision='bf16'),
+}
+
+
+def shapes(): return make_shapes10(256, 50)
+
+
+def piece(folder, error, minutes, limit, arguments):
+    "Begin the run in `folder` or continue it; write an error of this process into the file `error`"
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN) # a file above the limit is then an OSError, as on a full disk
+    if limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    common = dict(progress=False, checkpoint_minutes=minutes)
+    try:
+        if (folder/'config.json').exists(): train(shapes(), resume=folder, **common)
+        else: train(shapes(), out=folder, bs=32, **common, **arguments)
+    except BaseException as e:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        error.write_text(f'{type(e).__name__}: {e}\n\n{traceback.format_exc()}')
+        raise
+
+
+def start(folder, minutes=0., limit=None, **arguments):
+    p = processes.Process(target=piece, args=(folder, folder.with_suffix('.txt'), minutes, limit, arguments))
+    p.start()
+    return p
+
+
+def finish(folder, **arguments):
+    "Train to the end; returns the run"
+    p = start(folder, **arguments)
+    p.join()
+    assert p.exitcode == 0, folder.with_suffix('.txt').read_text()
+    return read_run(folder)
+
+
+@pytest.fixture(scope='module')
+def uninterrupted(tmp_path_factory):
+    "A function that returns the uninterrupted run of a recipe, trained once"
+    folder,done = tmp_path_factory.mktemp('uninterrupted'),{}
+    def run(name):
+        if name not in done: done[name] = finish(folder/name, **recipes[name])
+        return done[name]
+    return run
+
+
+def assert_same(run, expected):
+    "The same weights, to the last bit, and the same history; no other files"
+    a,b = (load_file(r.path/'model.safetensors') for r in (run, expected))
+    assert all(torch.equal(a[key], b[key]) for key in b)
+    columns = [name for name in expected.history if name != 'seconds']
+    assert run.history[columns].equals(expected.history[columns])
+    assert [f.name for f in sorted(run.path.iterdir()) if '.part' not in f.name] == results
+
+
+def train_with_kills(folder, n_kills, seed, **arguments):
+    "Kill the training at random moments, with another number of workers each time; returns the kills that it survived"
+    rng,kills = random.Random(seed),0
+    while kills < n_kills and not (folder/'metrics.json').exists():
+        p = start(folder, **arguments)
+        waits_for = folder/rng.choice(['config.json','checkpoint.pt','checkpoint_previous.pt'])
+        while p.is_alive() and not waits_for.exists(): time.sleep(.01)
+        p.join(rng.uniform(0, 2))
+        if not p.is_alive(): assert p.exitcode == 0, folder.with_suffix('.txt').read_text()
+        else:
+            p.kill()
+            p.join()
+            kills += 1
+        config = folder/'config.json'
+        if config.exists(): config.write_text(json.dumps(json.loads(config.read_text()) | dict(num_workers=rng.choice([0,0,1,2]))))
+    return kills
+
+
+def check_kills(uninterrupted, tmp_path, name, n_kills):
+    kills,expected = 0,uninterrupted(name)
+    for seed in range(100):
+        folder = tmp_path/f'{name}_{seed}'
+        kills += train_with_kills(folder, n_kills-kills, seed, **recipes[name])
+        run = read_run(folder) if (folder/'metrics.json').exists() else finish(folder, **recipes[name])
+        assert_same(run, expected)
+        if kills >= n_kills: break
+    print(f'{name}: {kills} SIGKILLs in {seed+1} runs, the same weights to the last bit')
+
+
+def test_a_killed_training_ends_with_the_same_weights(uninterrupted, tmp_path): check_kills(uninterrupted, tmp_path, 'fast', 4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', recipes)
+def test_fifty_kills_end_with_the_same_weights(uninterrupted, tmp_path, name): check_kills(uninterrupted, tmp_path, name, 13)
+
+
+@pytest.mark.parametrize('num_workers', [0, 2, 3])
+def test_a_loader_continues_behind_the_batches_that_are_done_in_their_order(num_workers):
+    def loader(num_workers): return cifar_dls(shapes(), bs=32, tfms=flip_shift_tfms(2, 32, seed=1), num_workers=num_workers, device='cpu').train
+    batches = [(x.clone(),y) for x,y in loader(0)]
+    for k in (0, 1, 5, 8):
+        dl = loader(num_workers)
+        dl.first_batch = k
+        rest = list(dl)
+        assert len(rest) == 8-k and all(torch.equal(a, b) for pair,new in zip(batches[k:], rest) for a,b in zip(pair, new))
+        assert len(list(dl)) == 8 # the next epoch is whole
+
+
+@pytest.mark.parametrize('name, code', [
+    ('SIGTERM', 143),
+    pytest.param('SIGINT', 130, marks=pytest.mark.slow),
+    pytest.param('SIGHUP', 129, marks=pytest.mark.slow)])
+def test_a_signal_stops_after_the_batch_and_says_how_to_continue(tmp_path, name, code):
+    out = tmp_path/'run'
+    command = [sys.executable, '-m', 'cifar9', 'train', '--data', 'shapes10', '--recipe', 'fast', '--epochs', '2', '--bs', '50', '--out', str(out)]
+    p = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (out/'config.json').exists(): time.sleep(.05)
+    time.sleep(3) # now it trains
+    p.send_signal(getattr(signal, name))
+    stdout,stderr = p.communicate(timeout=60)
+    assert (p.returncode, stdout) == (code, ''), stderr
+    lines = stderr.splitlines()
+    assert lines[-1].startswith('cifar9: stopped in epoch ') and lines[-1].endswith(f'continue with: cifar9 train --resume {out}'), stderr
+    assert (out/'checkpoint.pt').exists()
+
+
+def test_one_process_at_a_time_trains_in_a_folder(tmp_path):
+    folder = tmp_path/'run'
+    first = start(folder, minutes=5, recipe='fast', epochs=100)
+    while not (folder/'history.csv').exists(): time.sleep(.05)
+    for _ in range(2):
+        with pytest.raises(ValueError, match='another process trains in'): train(shapes(), resume=folder, progress=False)
+    with pytest.raises(FileExistsError, match='already holds a run'): train(shapes(), out=folder, progress=False)
+    first.kill()
+    first.join()
+    assert read_run(folder).history.epoch.is_monotonic_increasing
+
+
+def check_full_disk(uninterrupted, tmp_path, limits):
+    n_cut = 0
+    for limit in limits:
+        folder = tmp_path/f'limit_{limit}'
+        p = start(folder, limit=limit, **recipes['fast'])
+        p.join()
+        if p.exitcode != 0:
+            n_cut += 1
+            error = folder.with_suffix('.txt').read_text().splitlines()[0]
+            assert 'File too large' in error and str(folder) in error, error
+            for file in folder.iterdir():
+                if file.suffix == '.json': json.loads(file.read_text())
+            assert not [f for f in folder.iterdir() if '.part' in f.name]
+        assert_same(finish(folder, **recipes['fast']) if p.exitcode else read_run(folder), uninterrupted('fast'))
+    print(f'{n_cut} of {len(limits)} disks were full: one sentence with the name of the file each, then continued to the same weights')
+    return n_cut
+
+
+def test_a_full_disk_costs_nothing_that_was_written(uninterrupted, tmp_path):
+    assert check_full_disk(uninterrupted, tmp_path, [1_000, 100_000]) == 2
+
+
+@pytest.mark.slow
+def test_full_disks_of_many_sizes(uninterrupted, tmp_path):
+    assert check_full_disk(uninterrupted, tmp_path, [1, 1_000, 4_000, 10_000, 100_000, 300_000, 600_000, 1_000_000]) >= 6
+
+
+@pytest.mark.parametrize('lr', [1e9, 1e30])
+def test_a_loss_that_is_no_number_ends_the_training_without_weights(cli, tmp_path, lr):
+    r = cli('train', '--data', 'shapes10', '--model', 'fast_net', '--lr', lr, '--epochs', '1', '--bs', '50', '--out', tmp_path/'run')
+    assert (r.returncode, r.stdout) == (2, '')
+    assert r.stderr.startswith('cifar9: the ') and 'in epoch 1 of 1, batch ' in r.stderr and 'lower lr' in r.stderr and len(r.stderr.splitlines()) == 1
+    assert not (tmp_path/'run'/'model.safetensors').exists()
+
+
+@pytest.fixture
+def stopped(tmp_path):
+    "A run that is stopped after its second epoch of three"
+    def stop(line):
+        if line.startswith('epoch 2'): raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt): train(shapes(), out=tmp_path/'stopped', bs=32, progress=False, log=stop, **recipes['fast'])
+    return tmp_path/'stopped'
+
+
+def test_changed_bits_of_a_checkpoint_are_found(stopped):
+    file,rng = stopped/'checkpoint.pt',random.Random(0)
+    learn,_ = config_learner(read_run(stopped).config, shapes())
+    whole,n = file.read_bytes(),30
+    for _ in range(n):
+        damaged = bytearray(whole)
+        damaged[rng.randrange(len(damaged))] ^= 1 << rng.randrange(8)
+        file.write_bytes(damaged)
+        state = load_checkpoint(learn, file)
+        assert state['file'].name == 'checkpoint_previous.pt' or state['epoch'] == 2
+        changed = state['file'] == file and any(not torch.equal(a, b) for a,b in zip(state['model'].values(), whole_model(whole, stopped).values()))
+        assert not changed
+    print(f'{n} checkpoints with one changed bit: none was read as it is')
+
+
+def whole_model(content, folder):
+    (folder/'whole.pt').write_bytes(content)
+    return torch.load(folder/'whole.pt', weights_only=True)['model']
+
+
+@pytest.mark.parametrize('rows', [[], ['1'], ['1','1','2'], ['1','2','7']])
+def test_a_history_that_lost_rows_is_written_anew(stopped, uninterrupted, rows):
+    file = stopped/'history.csv'
+    header,*lines = file.read_text().splitlines()
+    by_epoch = {line.partition(',')[0]:line for line in lines} | {'7':lines[-1].replace('2,', '7,', 1)}
+    file.write_text('\n'.join([header, *(by_epoch[row] for row in rows)])+'\n')
+    assert_same(finish(stopped), uninterrupted('fast'))
+
+
+def test_what_changed_since_the_start_is_said(stopped):
+    config = json.loads((stopped/'config.json').read_text())
+    config['machine']['threads'],config['versions']['torch'] = 7,'2.0'
+    (stopped/'config.json').write_text(json.dumps(config))
+    lines = []
+    train(shapes(), resume=stopped, progress=False, log=lines.append)
+    assert 'threads was 7 and is' in lines[0] and 'torch was 2.0 and is' in lines[0]
+
+
+def test_an_accuracy_of_guessing_is_said(tmp_path):
+    lines = []
+    train(shapes(), recipe='fast', epochs=1, bs=32, lr=1e-8, out=tmp_path/'run', progress=False, log=lines.append)
+    assert 'what guessing gives' in lines[-1]
+
+
+def test_a_home_folder_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    run = train(shapes(), recipe='fast', epochs=1, bs=32, out='~/run', progress=False)
+    assert run.path == tmp_path/'run'
+    with pytest.raises(ValueError, match='is done, all 1 epochs'): train(resume='~/run')
+    assert not Path('~').exists()
