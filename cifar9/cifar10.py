@@ -7,7 +7,7 @@ __all__ = ['cifar10_classes', 'cifar10_checksum', 'read_cifar10', 'find_cifar100
            'verify_cifar10', 'cache_folder', 'load_cifar10', 'load_data']
 
 # %% ../nbs/01_cifar10.ipynb #2518542d
-import hashlib, io, lzma, os, pickle, re, tarfile, time, warnings, zipfile, zlib
+import bz2, gzip, hashlib, io, lzma, os, pickle, pickletools, re, shutil, tarfile, time, warnings, zipfile, zlib
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -76,13 +76,28 @@ class _BatchUnpickler(pickle.Unpickler):
         if (module,name) == ('_codecs','encode'): return _encode
         raise pickle.UnpicklingError(f'{module}.{name} is not allowed in a batch of CIFAR-10')
 
+def _unpickle(file):
+    "What the open file of a pickle holds, from containers, numbers, bytes and arrays"
+    memo = max((argument for opcode,argument,_ in pickletools.genops(file) if opcode.name.endswith('PUT')), default=0)
+    if memo > 1_000_000: raise pickle.UnpicklingError(f'it numbers {memo:,} objects') # memory is allocated for each number
+    file.seek(0)
+    return _BatchUnpickler(file, encoding='bytes').load()
+
 # %% ../nbs/01_cifar10.ipynb #45e9d0b8
 _unpickling_errors = (pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError, AttributeError, OverflowError, MemoryError)
+
+_largest_file = 200_000_000 # bytes; the largest file of the official data has 155 million
+
+def _open_file(path):
+    "A file of the official data, in memory"
+    size = path.stat().st_size
+    if size > _largest_file: raise ValueError(f"'{path}' has {size:,} bytes, expected at most {_largest_file:,}; download the data again")
+    return io.BytesIO(path.read_bytes())
 
 def _batch_records(file, path):
     "Records of an open batch file; `path` ends in `data_batch_1` ... `data_batch_5` or `test_batch`"
     try:
-        batch = _BatchUnpickler(file, encoding='bytes').load()
+        batch = _unpickle(file)
         images = batch[b'data'].pixels().reshape(-1,3,32,32).transpose(0,2,3,1)
         labels = [range(10).index(label) for label in batch[b'labels']]
         names = [name.decode() for name in batch[b'filenames']]
@@ -95,22 +110,50 @@ def _read_batches(root):
     "Records of the official folder `cifar-10-batches-py`"
     for path in sorted(root.glob('data_batch_[1-5]')) + [root/'test_batch']:
         if not path.is_file(): raise ValueError(f"'{root}' has no {path.name}; download the data again")
-        with open(path, 'rb') as file: yield from _batch_records(file, path)
+        yield from _batch_records(_open_file(path), path)
 
 # %% ../nbs/01_cifar10.ipynb #e8afc0ee
+_largest_archive = 400_000_000 # bytes without compression; the official archives have 190 million
+_most_members = 130_000        # files and folders; fastai's archive has 60,000 images
+_openers = {b'\x1f\x8b':gzip.open, b'BZh':bz2.open, b'\xfd7zXZ':lzma.open} # first bytes of a file: how to open it
+
+class _LimitedFile:
+    "An open file for `tarfile`, which takes no more than 1 MB at once: headers that say otherwise would fill the memory"
+    def __init__(self, file): self.file,self.tell = file,file.tell
+    def read(self, n):
+        if n > 2**20: raise tarfile.TarError(f'a header of {n:,} bytes')
+        return self.file.read(n)
+    def seek(self, position):
+        if position > _largest_archive: raise tarfile.TarError(f'more than {_largest_archive:,} bytes')
+        return self.file.seek(position)
+
+def _members(path):
+    "The members of an archive and their contents, as `(member, file)`"
+    with open(path, 'rb') as file: first = file.read(6)
+    opener = next((opener for magic,opener in _openers.items() if first.startswith(magic)), open)
+    with opener(path, 'rb') as file, tarfile.open(fileobj=_LimitedFile(file), mode='r:') as archive:
+        for n,member in enumerate(archive):
+            if member.size > _largest_file: raise tarfile.TarError(f'{member.name} has {member.size:,} bytes')
+            if n > _most_members: raise tarfile.TarError(f'more than {_most_members:,} members')
+            if member.isfile(): yield member, archive.extractfile(member)
+
+
+# %% ../nbs/01_cifar10.ipynb #ce4775ec
 _in_tree = re.compile(r'(?:^|/)(train|test)/([^/]+)/(?!\._)([^/]+\.png)$') # `._*` are macOS metadata
 _in_batches = re.compile(r'(?:^|/)cifar-10-batches-py/(data_batch_[1-5]|test_batch)$')
-_largest_member = 200_000_000 # bytes; the largest file of the official archives has 155 million
+_archive_errors = tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError, ValueError, RecursionError
 
 def _archive_files(path, pattern):
     "The files of an archive that `pattern` finds, as `(match, file)`"
     try:
-        with tarfile.open(path) as archive:
-            for member in archive:
-                if member.size > _largest_member: raise tarfile.TarError(f'{member.name} has {member.size:,} bytes')
-                match = pattern.search(member.name)
-                if match and member.isfile(): yield match, io.BytesIO(archive.extractfile(member).read())
-    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as e:
+        for member,file in _members(path):
+            match = pattern.search(member.name)
+            if not match: continue
+            content = io.BytesIO()
+            shutil.copyfileobj(file, content)
+            content.seek(0)
+            yield match, content
+    except _archive_errors as e:
         reason = (str(e) or 'unexpected end').splitlines()[0]
         advice = 'name another file, or download it again'
         raise ValueError(f"'{path}' is not a complete archive ({type(e).__name__}: {reason}); {advice}") from e
@@ -123,6 +166,7 @@ def _read_archive(path):
         split,folder,name,batch = match.groups()
         if batch: yield from _batch_records(file, full_name)
         else: yield _Record(split, _class_index(folder, path), name, _decode(file, full_name))
+
 
 # %% ../nbs/01_cifar10.ipynb #95848ae6
 def _find_reader(path):
@@ -170,9 +214,9 @@ _in_cifar100 = re.compile(r'(?:^|/)cifar-100-python/(meta|train|test)$')
 
 def _cifar100_pickles(path):
     "The pickles of CIFAR-100 by name: 'meta', 'train', 'test'"
-    if path.is_dir(): opened = {name: io.BytesIO((path/name).read_bytes()) for name in ('meta','train','test')}
+    if path.is_dir(): opened = {name: _open_file(path/name) for name in ('meta','train','test')}
     else: opened = {match[1]: file for match,file in _archive_files(path, _in_cifar100)}
-    return {name: _BatchUnpickler(file, encoding='bytes').load() for name,file in opened.items()}
+    return {name: _unpickle(file) for name,file in opened.items()}
 
 def read_cifar100(
     path:str|Path, # folder or archive, from `find_cifar100`
@@ -237,7 +281,7 @@ def verify_cifar10(data:ImageArrays):
 # %% ../nbs/01_cifar10.ipynb #8b643a88
 def cache_folder()->Path:
     "Folder for decoded images: `$CIFAR9_CACHE`, else `cifar9` in the cache folder of the system"
-    return Path(os.environ.get('CIFAR9_CACHE') or xdg_cache_home()/'cifar9')
+    return Path(os.environ.get('CIFAR9_CACHE') or xdg_cache_home()/'cifar9').expanduser()
 
 def _entries(folder):
     "Every file and folder below `folder`, in a fixed order"
@@ -247,10 +291,10 @@ def _entries(folder):
 
 def _cache_file(kind, root, entries):
     "Cache file for the data at `root`; its name changes when any of `entries` does"
-    digest = hashlib.blake2b(str(root).encode(), digest_size=12)
+    digest = hashlib.blake2b(os.fsencode(root), digest_size=12)
     for entry in entries:
         stat = os.stat(entry)
-        digest.update(f'{os.fspath(entry)}/{stat.st_size}/{stat.st_mtime_ns}'.encode())
+        digest.update(os.fsencode(f'{os.fspath(entry)}/{stat.st_size}/{stat.st_mtime_ns}'))
     return cache_folder()/f'{kind}-{digest.hexdigest()}.npz'
 
 def _cifar10_cache_file(root): return _cache_file('cifar10', root.resolve(), [root] if root.is_file() else _entries(root))
@@ -274,6 +318,15 @@ def _load_cache(file, *names):
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile): return None
 
 # %% ../nbs/01_cifar10.ipynb #3f60d8ab
+def _cached_cifar10(file, root):
+    "The data set in a cache file, or None if it is missing or not as published"
+    cached = _load_cache(file, 'images', 'labels')
+    if not cached or cached[0].shape != (60_000,32,32,3): return None
+    data = ImageArrays(*cached, cifar10_classes, 50_000, 'cifar10', str(root))
+    try: verify_cifar10(data)
+    except (ValueError, TypeError): return None
+    return data
+
 def load_cifar10(
     path:str|Path=None, # folder or archive; None: `$CIFAR9_DATA`, then fastai's data folder, then a download into it
 )->ImageArrays:         # 50,000 training and 10,000 test images
@@ -281,8 +334,8 @@ def load_cifar10(
     path,_ = find_cifar10(path)
     _,root = _find_reader(path)
     file = _cifar10_cache_file(root)
-    cached = _load_cache(file, 'images', 'labels')
-    if cached: return ImageArrays(*cached, cifar10_classes, 50_000, 'cifar10', str(root))
+    cached = _cached_cifar10(file, root)
+    if cached: return cached
     data = read_cifar10(path)
     verify_cifar10(data)
     _save_cache(file, images=data.images, labels=data.labels)
@@ -299,7 +352,7 @@ def _decode_cached(files, size, fit, decode=decode_files):
     "`decode_files`, from the cache if no file has changed"
     cache = _cache_file('own', f'{size} {fit} 1', filter(os.path.exists, files)) # 1: the version of `decode_files`
     cached = _load_cache(cache, 'images', 'errors')
-    if cached: return cached[0], cached[1].tolist()
+    if cached and cached[0].shape == (len(files),size,size,3) and len(cached[1]) == len(files): return cached[0], cached[1].tolist()
     pixels,errors = decode(files, size, fit)
     _save_cache(cache, images=pixels, errors=np.array(errors))
     return pixels, errors
