@@ -9,8 +9,8 @@ __all__ = ['cifar10_mean', 'AlbumentationsTransform', 'split_name', 'show_augmen
 from .keyed import CounterRandom, philox_uniform
 from .loaders import KeyedDL, NormalizedImage
 from .pipelines import ( # which checks the version of albumentations
-    all_transforms, as_compose, check_normalizers, check_targets, final_size, needed_targets, normalizers,
-    pipeline_from_dict, pipeline_to_dict)
+    all_transforms, as_compose, check_normalizers, check_range, check_targets, needed_targets, normalizers, pipeline_from_dict,
+    pipeline_to_dict, unit_range_transforms, warn_of_resize)
 from .targets import (
     as_array, draw_sample, flatten, from_targets, only_image, pipeline_for, sample_to_show, target_kinds, to_targets, tuple_like,
     unflatten, with_image)
@@ -66,6 +66,7 @@ def _reset_state(self:AlbumentationsTransform):
     "Start without a key; also after unpickling, because generators are not pickled"
     self.random,self.next_key,self.log,self._prepared = CounterRandom(self.seed), None, None, {}
     self.normalizes = bool(normalizers(self.train))
+    self.unit_range = {split:unit_range_transforms(p) for split,p in self.pipelines.items()}
     if 'own_class' not in vars(type(self)): self.__class__ = type(type(self).__name__, (type(self),), {'own_class':True})
 
 @patch
@@ -133,6 +134,7 @@ def _pipeline_for(self:AlbumentationsTransform, split, kinds=frozenset({'image'}
 def _run(self:AlbumentationsTransform, split, targets, kinds=frozenset({'image'})):
     "The result of the pipeline of `split` for `targets` of `kinds`; appends what fired to `self.log` if there is one"
     pipeline = self._pipeline_for(split, kinds, len(targets))
+    check_range(targets, self.unit_range[split], split)
     pipeline.save_applied_params = self.log is not None
     result = pipeline(**self.extra | targets)
     if self.log is not None: self.log += result['applied_transforms']
@@ -196,18 +198,7 @@ def check_followers(self:AlbumentationsTransform, tfms):
         raise ValueError(f'train normalizes and {names} after it cannot change a normalized image; pass order=2 to run after fastai\'s '
                          'Resize, whatever the order in item_tfms, or put A.Resize before A.Normalize')
     for t in tfms:
-        if not self.order_is_given and hasattr(t, 'size'): self._warn_of_resize(t)
-
-@patch
-def _warn_of_resize(self:AlbumentationsTransform, resize):
-    "Warn if the fastai transform `resize`, which runs later, changes the size that a pipeline gives to the images"
-    width,height = resize.size
-    for split,pipeline in self.pipelines.items():
-        size = final_size(pipeline)
-        if size in (None, (height,width)): continue
-        name = type(resize).__name__
-        warnings.warn(f'{split} makes images of {size[0]}x{size[1]} pixels, and {name} after it makes them {height}x{width}, whatever the '
-                      f'order in item_tfms; pass order=2 to run the pipeline after {name}, or order=0 if you want this order', stacklevel=2)
+        if not self.order_is_given and hasattr(t, 'size'): warn_of_resize(self.pipelines, t)
 
 # %% ../nbs/05_augment.ipynb #2f1c0a08
 @patch

@@ -318,3 +318,45 @@ def test_old_exports_still_load():
     old.__setstate__(state)
     assert np.array_equal(old(image), image[:,::-1]) and pipeline_to_dict(old.train) == pipeline_to_dict(tfm.train)
     assert old.order_is_given # so it does not warn
+
+
+# Float images whose pixels a colour transform would clip, in training only
+
+colour = [A.HorizontalFlip(), A.RandomBrightnessContrast(p=1)]
+scan = np.linspace(0, 4000, 1024, dtype=np.float32).reshape(32,32)
+
+
+def pil_float(a):
+    class PILFloat(PILImage): _open_args = {'mode':'F'}
+    img = Image.fromarray(a)
+    img.__class__ = PILFloat
+    return img
+
+
+@pytest.mark.parametrize('part', [pil_float(scan), TensorImage(torch.randn(3, 32, 32)), scan/400], ids=['mode F','standardized','array'])
+def test_float_pixels_outside_0_to_1_are_refused_by_transforms_that_clip_them(part):
+    for sample in ((part, 1), (PILImage.create(image), part)):
+        with pytest.raises(ValueError, match='which RandomBrightnessContrast in train would clip, expected 0 to 1.*make a map that is no image a'):
+            AlbumentationsTransform(colour, seed=1).augment_items([sample], [0], 0, 0, [0])
+        for tfms in ([A.HorizontalFlip(p=1)], [A.Normalize(max_pixel_value=4000)]):
+            AlbumentationsTransform(tfms, valid=tfms[:1]).augment_items([sample], [0], 0, 0, [0])
+
+
+def test_a_map_that_is_no_image_keeps_its_values():
+    depth = TensorMask(torch.from_numpy(scan/400))
+    img,new = AlbumentationsTransform(colour, seed=1)((PILImage.create(image), depth))
+    assert torch.equal(new.sort().values, depth.sort().values)
+
+
+def test_float_pixels_that_resizing_led_a_little_outside_are_taken():
+    AlbumentationsTransform(colour)(scan/4000*1.1 - .05)
+
+
+def test_integers_that_no_colour_transform_takes():
+    with pytest.raises(TypeError, match='int32 pixels, which RandomBrightnessContrast in train does not take'):
+        AlbumentationsTransform(colour)(Image.fromarray(scan.astype(np.int32)))
+
+
+def test_normalized_pixels_are_not_clipped_either():
+    with pytest.raises(ValueError, match='RandomBrightnessContrast follows A.Normalize and would clip'):
+        AlbumentationsTransform([A.Normalize(), *colour], valid=[A.Normalize()])
