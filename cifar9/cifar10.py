@@ -75,6 +75,7 @@ class _BatchUnpickler(pickle.Unpickler):
         if name in ('_reconstruct','ndarray','dtype') and module.split('.')[0] == 'numpy': return _PickledArray
         if (module,name) == ('_codecs','encode'): return _encode
         raise pickle.UnpicklingError(f'{module}.{name} is not allowed in a batch of CIFAR-10')
+    def persistent_load(self, pid): return self.find_class('persistent id', pid)
 
 def _unpickle(file):
     "What the open file of a pickle holds, from containers, numbers, bytes and arrays"
@@ -137,7 +138,6 @@ def _members(path):
             if n > _most_members: raise tarfile.TarError(f'more than {_most_members:,} members')
             if member.isfile(): yield member, archive.extractfile(member)
 
-
 # %% ../nbs/01_cifar10.ipynb #ce4775ec
 _in_tree = re.compile(r'(?:^|/)(train|test)/([^/]+)/(?!\._)([^/]+\.png)$') # `._*` are macOS metadata
 _in_batches = re.compile(r'(?:^|/)cifar-10-batches-py/(data_batch_[1-5]|test_batch)$')
@@ -166,7 +166,6 @@ def _read_archive(path):
         split,folder,name,batch = match.groups()
         if batch: yield from _batch_records(file, full_name)
         else: yield _Record(split, _class_index(folder, path), name, _decode(file, full_name))
-
 
 # %% ../nbs/01_cifar10.ipynb #95848ae6
 def _find_reader(path):
@@ -324,7 +323,7 @@ def _cached_cifar10(file, root):
     if not cached or cached[0].shape != (60_000,32,32,3): return None
     data = ImageArrays(*cached, cifar10_classes, 50_000, 'cifar10', str(root))
     try: verify_cifar10(data)
-    except (ValueError, TypeError): return None
+    except (ValueError, TypeError): return None # damaged, or by another program
     return data
 
 def load_cifar10(

@@ -65,7 +65,7 @@ def _loaded(img):
 def _move(model, device):
     "The model on `device`"
     try: return model.to(device)
-    except (RuntimeError, AssertionError) as e:
+    except (RuntimeError, AssertionError, ImportError) as e:
         raise ValueError(f"device is '{device}', which is not to be had here ({str(e).splitlines()[0]}); take 'cpu'") from e
 
 # %% ../nbs/15_inference.ipynb #0b7fd6d2
@@ -171,7 +171,7 @@ def find_images(
 )->list:   # paths
     "The image files that `names` stand for"
     paths = []
-    for name in map(str, names):
+    for name in (os.path.expanduser(name) for name in names):
         if os.path.isdir(name): found = image_files(name)
         elif os.path.lexists(name) or not glob.has_magic(name): found = [Path(name)]
         else: found = [Path(path) for path in sorted(glob.glob(name, recursive=True)) if not os.path.isdir(path)]

@@ -8,12 +8,13 @@ __all__ = ['models', 'register_model', 'BlockNet', 'dilated_net', 'strided_net',
            'list_models', 'save_model', 'load_model']
 
 # %% ../nbs/10_models.ipynb #f6a7f9d6
-import difflib, inspect, json
+import difflib, inspect, json, os
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import wraps
 from importlib.resources import files
 from pathlib import Path
+from reprlib import repr as short_repr
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -21,6 +22,7 @@ from torch import nn
 
 from .blocks import BlueprintBlock, DilatedBlock, OutputBlock, ResidualPair, activation, blueprint_unit, conv_unit
 from .blocks import depthwise_separable_conv, norm_act_drop, separable_unit, sequential
+from .config import read_config
 from .datasets import atomic_write
 
 # %% ../nbs/10_models.ipynb #4ac89daa
@@ -154,6 +156,9 @@ def blueprint_net(
 )->nn.Module:        # normalised `(N,3,32,32)` to scores `(N,n_out)`
     "A deep residual trunk of blueprint convolutions: 190,218 parameters, no stride, pooling only at the end"
     kwargs = dict(drop=drop, norm=norm, act=act)
+    for name,values,most in (('widths',widths,1024), ('depths',depths,32)):
+        if len(values) == 4 and all(isinstance(v, int) and 1 <= v <= most for v in values): continue
+        raise ValueError(f'{name} is {short_repr(values)}, expected four integers from 1 to {most}')
     def trunk(nf, n_blocks, dilation): return nn.Sequential(*[BlueprintBlock(nf, dilation, **kwargs) for _ in range(n_blocks)])
     def shrink(ni, nf): return blueprint_unit(ni, nf, dilation=2, pad=False, **kwargs)
     nf1,nf2,nf3,nf4 = widths
@@ -184,11 +189,16 @@ def save_weights(
 # %% ../nbs/10_models.ipynb #10a5e409
 def _read_tensors(file):
     "`{name: tensor}` of a safetensors file"
+    if not os.path.isfile(file): raise FileNotFoundError(f"no weights at '{file}', expected a file that `save_weights` wrote")
     try: return load_file(file)
-    except FileNotFoundError: raise FileNotFoundError(f"no weights at '{file}', expected a file that `save_weights` wrote") from None
-    except SafetensorError as e:
+    except (SafetensorError, RuntimeError, ValueError, LookupError) as e:
         reason = str(e).splitlines()[0]
         raise ValueError(f"'{file}' is not a complete safetensors file ({reason}); copy it again, or train again") from e
+
+def _bad_tensor(model):
+    "Name of the first tensor with values that are not finite, or None"
+    tensors = model.state_dict().items()
+    return next((name for name,tensor in tensors if tensor.is_floating_point() and not tensor.isfinite().all()), None)
 
 def load_weights(
     model:nn.Module,
@@ -198,12 +208,19 @@ def load_weights(
     "Read the weights file of a model with the same layers"
     tensors = _read_tensors(file)
     own = model.state_dict()
-    if skip_mismatched: tensors |= {name:own[name] for name in own.keys() & tensors.keys() if own[name].shape != tensors[name].shape}
-    try: model.load_state_dict(tensors)
+    both = own.keys() & tensors.keys()
+    if skip_mismatched: tensors |= {name:own[name] for name in both if own[name].shape != tensors[name].shape}
+    try:
+        for name in both:
+            if own[name].is_floating_point() and not tensors[name].is_floating_point():
+                raise RuntimeError(f'{name} has values of type {tensors[name].dtype}, expected floats')
+        model.load_state_dict(tensors)
     except RuntimeError as e:
         reason = ' '.join(str(e).split())[:200]
         advice = 'create the model with the arguments that it was trained with'
         raise ValueError(f"the weights in '{file}' do not fit {_name_of(model)} ({reason}); {advice}") from e
+    bad = _bad_tensor(model)
+    if bad: raise ValueError(f"the weights in '{file}' are not finite ({bad}), because their training failed; train again")
     return model
 
 # %% ../nbs/10_models.ipynb #33d52b76
@@ -224,9 +241,11 @@ def pretrained_folder(
 # %% ../nbs/10_models.ipynb #10a5e40b
 def _unknown_model(name):
     "The error for a name that is not in `models`"
-    similar = difflib.get_close_matches(name, models, 1)
+    similar = difflib.get_close_matches(str(name), models, 1)
     guess = f'did you mean {similar[0]}? ' if similar else ''
     return ValueError(f"unknown model '{name}'; {guess}known: {', '.join(models)}")
+
+_creation_errors = TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError, MemoryError
 
 def create_model(
     name:str,              # in `list_models()`
@@ -235,7 +254,10 @@ def create_model(
 )->nn.Module:              # in evaluation mode if pretrained, else in training mode
     "Create a network by name"
     if name not in models: raise _unknown_model(name)
-    net = models[name](**kwargs)
+    try: net = models[name](**kwargs)
+    except _creation_errors as e:
+        arguments = ', '.join(f'{key}={short_repr(value)}' for key,value in kwargs.items())
+        raise ValueError(f"{name} does not take the arguments {arguments} ({str(e)[:100] or type(e).__name__})") from e
     if not pretrained: return net
     new_classes = kwargs.get('n_out', 10) != 10
     return load_weights(net, pretrained_folder(name)/'model.safetensors', skip_mismatched=new_classes).eval()
@@ -311,26 +333,21 @@ def save_model(
 def _model_arguments(config):
     "Arguments of the model function: `args`, or in run folders without it, `drop` of the recipe's settings"
     if 'args' in config: return config['args']
+    if 'drop' not in config.get('settings', {}): raise ValueError('no args')
     return {'drop': config['settings']['drop']}
 
 def _read_model(file):
     "The untrained network of a `config.json`, with its attribute `config`"
-    try:
-        config = json.loads(file.read_text())
-        missing = [key for key in ('model','classes','mean','std') if key not in config]
-        if missing: raise ValueError(f"no {', '.join(missing)}")
-        args = _model_arguments(config) | {'n_out': len(config['classes'])}
-        model = create_model(config['model'], **args)
-    except (TypeError, ValueError, LookupError) as e:
-        reason = str(e) or type(e).__name__
-        raise ValueError(f"'{file}' is damaged ({reason}); copy it again, or train again") from e
+    config = read_config(file, ('model','classes','mean','std'))
+    try: model = create_model(config['model'], **_model_arguments(config) | {'n_out': len(config['classes'])})
+    except ValueError as e: raise ValueError(f"'{file}' is damaged ({e}); copy it again, or train again") from e
     model.config = config
     return model
 
 # %% ../nbs/10_models.ipynb #10a5e406
 def _model_folder(source):
     "`source` if it is a folder with a model, else the folder of the weights in the package"
-    folder = Path(source)
+    folder = Path(os.path.expanduser(source))
     if not folder.exists():
         if str(source) in models: return pretrained_folder(str(source))
         known = ', '.join(list_pretrained())
@@ -346,7 +363,7 @@ def load_model(
     folder = _model_folder(source)
     model = _read_model(folder/'config.json')
     weights = folder/'model.safetensors'
-    if not weights.exists():
+    if not weights.is_file():
         advice = f'continue it with `cifar9 train --resume {source}`'
         raise FileNotFoundError(f"the run in '{source}' is not done, it has no model.safetensors; {advice}")
     return load_weights(model, weights).eval()

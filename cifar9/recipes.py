@@ -7,16 +7,18 @@ __all__ = ['recipes', 'orthogonalize', 'kernels_last', 'muon', 'whiten_', 'sgd',
            'muon_cycle', 'fast', 'strong', 'recipe_settings', 'training_config', 'config_learner']
 
 # %% ../nbs/12_recipes.ipynb #e85cd05a
-import inspect, json, math, numpy as np, torch, torch.nn.functional as F
+import inspect, json, numpy as np, torch, torch.nn.functional as F
 from fastai.losses import CrossEntropyLossFlat
 from fastai.optimizer import OptimWrapper, Optimizer
 from fastai.torch_core import set_seed
 from fastcore.meta import delegates
 from functools import partial
+from reprlib import repr as short_repr
 from torch import nn
 from .datasets import ImageArrays
 from .loaders import cifar_dls, normalize_images
 from .augment import AlbumentationsTransform, brief_tfms, flip_shift_tfms
+from .config import check_config
 from .models import atrous_net, create_model, dilated_net, fast_net
 from .learner import cifar_learner
 
@@ -261,19 +263,36 @@ recipes = dict(one_cycle=one_cycle, brief=brief, fast=fast, strong=strong) # nam
 
 # %% ../nbs/12_recipes.ipynb #f3075aa7
 _expected_types = {bool:'true or false', int:'an integer', float:'a number'}
+_not_negative = 'a finite number of 0 or more', lambda v: 0 <= v < 1e38 # the largest float32 is 3e38
+_below_1 = 'a number from 0 to below 1', lambda v: 0 <= v < 1
+_fraction = 'a number from 0 to 1', lambda v: 0 <= v <= 1
+_ranges = dict( # setting: what is expected, and a function that says whether a value is allowed
+    epochs=('1 or more, at most 1,000,000', lambda v: 1 <= v <= 10**6),
+    bs=('1 or more', lambda v: v >= 1),
+    lr=('a finite number above 0', lambda v: 0 < v < 1e38),
+    lr_rest=_not_negative,
+    wd=_not_negative,
+    mom=_below_1,
+    drop=_below_1,
+    pct_start=_fraction,
+    smoothing=_fraction,
+    shift=('0 or more', lambda v: v >= 0),
+    hole=('0 or more', lambda v: v >= 0),
+)
 
 def _check_setting(name, value, default):
     "Raise an error unless `value` has the type of `default` and a range that can be trained with"
     kind = type(default)
-    advice = f'the default is {default}'
     allowed_types = (int,float) if kind is float else kind
-    if not isinstance(value, allowed_types) or isinstance(value, bool) != (kind is bool):
-        raise ValueError(f'{name} is {value!r}, expected {_expected_types[kind]}; {advice}')
-    if name in ('epochs','bs') and value < 1: raise ValueError(f'{name} is {value}, expected 1 or more; {advice}')
-    if name == 'lr' and not 0 < value < math.inf: raise ValueError(f'lr is {value}, expected a finite number above 0; {advice}')
+    is_right_type = isinstance(value, allowed_types) and isinstance(value, bool) == (kind is bool)
+    expected,is_allowed = _ranges.get(name, ('', lambda v: True))
+    if is_right_type and is_allowed(value): return
+    expected = expected if is_right_type else _expected_types[kind]
+    raise ValueError(f'{name} is {short_repr(value)}, expected {expected}; the default is {default}')
 
 def recipe_settings(
     recipe:str,  # in `recipes`
+    /,
     **settings,  # values that replace the defaults; None: the default
 )->dict:         # every setting of the recipe
     "Settings of a recipe, checked"
@@ -299,24 +318,47 @@ def training_config(
     settings = recipe_settings(recipe, **settings)
     model = model or inspect.signature(recipes[recipe]).parameters['model'].default.__name__
     create_model(model) # raises an error for an unknown name
-    seed = options['seed']
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
-        raise ValueError(f'seed is {seed}, expected an integer from 0 to 4,294,967,295; the default is 42')
     name = data.name if isinstance(data, ImageArrays) else str(data)
     config = dict(data=name, model=model, recipe=recipe, settings=settings) | options
+    check_config({key:value for key,value in config.items() if (key,value) != ('device',None)})
     if tfms is None: return config
-    if not isinstance(tfms, AlbumentationsTransform): tfms = AlbumentationsTransform(tfms, seed=seed)
+    if not isinstance(tfms, AlbumentationsTransform): tfms = AlbumentationsTransform(tfms, seed=config['seed'])
     return config | dict(augmentation=[tfms.to_dict()])
 
 # %% ../nbs/12_recipes.ipynb #eef497a1
+def _recorded_tfms(config):
+    "The augmentation of a `config.json`"
+    try: return [AlbumentationsTransform.from_dict(record) for record in config['augmentation']]
+    except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError) as e:
+        reason = ' '.join(str(e).split())[:200]
+        raise ValueError(f'the augmentation of the config cannot be made again ({type(e).__name__}: {reason}); train anew') from e
+
+def _check_sizes(config, size):
+    "Raise an error unless shifts and holes fit into images of `size` pixels"
+    settings = config['settings']
+    sides = dict(shift=settings.get('shift', 0), hole=settings.get('hole', 0))
+    if settings.get('brief_aug', config['recipe'] == 'brief'): sides = dict(hole=16)
+    for name,side in sides.items():
+        if side <= size: continue
+        raise ValueError(f'{name} is {side}, but the images have {size}x{size} pixels; choose a smaller {name}, or larger images')
+
+def _check_device(device):
+    "Raise an error unless torch can use `device`"
+    try: torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, ImportError) as e:
+        raise ValueError(f"device is '{device}', which is not available ({str(e).splitlines()[0]}); choose cpu") from e
+
 def config_learner(
     config:dict,        # from `training_config`
     images:ImageArrays, # its data
 )->tuple:               # the `Learner`, and the call that trains it
     "Seed all random generators and call the recipe of `config`"
+    settings = recipe_settings(config['recipe'], **config['settings'])
     model = partial(create_model, config['model'], n_out=len(images.classes))
     dls_args = {key:config[key] for key in ('valid','num_workers','seed','device')}
     learner_args = {key:config[key] for key in ('precision','channels_last')}
-    if 'augmentation' in config: dls_args['tfms'] = [AlbumentationsTransform.from_dict(record) for record in config['augmentation']]
+    _check_device(config['device'])
+    if 'augmentation' in config: dls_args['tfms'] = _recorded_tfms(config)
+    else: _check_sizes(config, images.images.shape[1])
     set_seed(config['seed'])
-    return recipes[config['recipe']](images, model, **config['settings'], dls_args=dls_args, learner_args=learner_args)
+    return recipes[config['recipe']](images, model, **settings, dls_args=dls_args, learner_args=learner_args)

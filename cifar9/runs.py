@@ -30,16 +30,15 @@ from .checkpoint import ContinueEpoch, load_checkpoint, previous_checkpoint
 from .recorder import RunRecorder, TrainingFailed, machine, peak_memory, stop_signals, versions
 
 # %% ../nbs/13_runs.ipynb #7f6b6d7a
-def _read_json(file):
-    "The dict in a JSON file"
-    try: return dict(json.loads(file.read_text()))
-    except (TypeError, ValueError, RecursionError) as e:
-        raise ValueError(f"'{file}' is damaged ({e}); train again into another folder") from e
+from .config import read_config, read_json as _read_json
+
+_columns = dict.fromkeys(('train_loss','train_accuracy','valid_loss','accuracy','lr','seconds'), float) | dict(epoch=int)
 
 def _read_history(file):
     "The table in a `history.csv`"
-    try: return pd.read_csv(file)
-    except ValueError as e: raise ValueError(f"'{file}' is damaged ({e}); train again into another folder") from e
+    if not file.is_file(): raise ValueError(f"'{file}' is not a file; train again into another folder")
+    try: return pd.read_csv(file).astype(_columns)
+    except (ValueError, LookupError) as e: raise ValueError(f"'{file}' is damaged ({e}); train again into another folder") from e
 
 def _write_json(content, file):
     with atomic_write(file) as part: part.write_text(json.dumps(content, indent=1, allow_nan=False)+'\n')
@@ -51,10 +50,7 @@ def _read_config(folder, keys=_run_keys):
     "config.json of `folder`, which must contain `keys`"
     file = Path(folder)/'config.json'
     if not file.is_file(): raise FileNotFoundError(f"'{folder}' is no run folder, it has no config.json; name a folder that `train` wrote")
-    config = _read_json(file)
-    missing = [key for key in keys if key not in config]
-    if missing: raise ValueError(f"'{file}' is damaged (no {', '.join(missing)}); train again into another folder")
-    return config
+    return read_config(file, keys)
 
 # %% ../nbs/13_runs.ipynb #f39ba4eb
 def read_run(
