@@ -148,13 +148,13 @@ def edit_markdown(nb, folder):
 
 
 def sidebar(notebooks):
-    "The sidebar: the index, the page that classifies, the chapters in six parts, the tutorials"
+    "The sidebar: the index, the page that classifies, the chapters in six parts, the tutorials, the promises"
     numbered = [n for n in notebooks if re.match(r'\d', n.name)]
     chapters = [n for n in numbered if n.parent == Path('.')]
     sections = {name: [n for n in chapters if first <= int(n.name[:2]) <= last] for name,(first,last) in parts.items()}
     sections['Tutorials'] = [n for n in numbered if n.parent == Path('tutorials')]
     listed = [dict(section=name, contents=[unnumbered(n).as_posix() for n in found]) for name,found in sections.items()]
-    return ['index.ipynb', 'try.ipynb', *listed]
+    return ['index.ipynb', 'try.ipynb', *listed, 'promises.ipynb']
 
 
 def finish_project(project):
