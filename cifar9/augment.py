@@ -9,11 +9,11 @@ __all__ = ['cifar10_mean', 'AlbumentationsTransform', 'split_name', 'show_augmen
 from .keyed import CounterRandom, philox_uniform
 from .loaders import KeyedDL, NormalizedImage
 from .pipelines import ( # which checks the version of albumentations
-    all_transforms, as_compose, check_normalizers, check_range, check_targets, needed_targets, normalizers, pipeline_from_dict,
-    pipeline_to_dict, unit_range_transforms, warn_of_resize)
+    all_transforms, as_array, as_compose, check_normalizers, check_range, check_targets, needed_targets, normalizers,
+    pipeline_from_dict, pipeline_to_dict, unit_range_transforms, warn_of_resize)
 from .targets import (
-    as_array, draw_sample, flatten, from_targets, only_image, pipeline_for, sample_to_show, target_kinds, to_targets, tuple_like,
-    unflatten, with_image)
+    check_sample, draw_sample, flatten, from_targets, is_geometric, only_image, pipeline_for, sample_to_show, target_kinds,
+    to_targets, tuple_like, unflatten, with_image)
 from .vectorized import batch_transforms, n_draws, run_batch, why_not_vectorized
 
 import math, random, warnings
@@ -186,6 +186,7 @@ def setup(self:AlbumentationsTransform, items=None, train_setup=False):
     for t in items.after_item.fs: # those before this one; fastai adds the others later
         if hasattr(t, 'seek'): t.seek(0, 0)
         sample = t(sample, split_idx=1)
+    check_sample(flatten(sample), any(map(is_geometric, all_transforms(self.train))))
     self.seek(0, 0)
     self(sample, split_idx=1)
 

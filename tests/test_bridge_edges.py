@@ -4,13 +4,15 @@ import threading
 import warnings
 from collections import namedtuple
 
-import albumentations as A, numpy as np, pytest, torch
+import albumentations as A, cv2, numpy as np, pytest, torch
+from fastai.data.core import TfmdDL
 from fastai.data.block import CategoryBlock, DataBlock
 from fastai.data.transforms import IndexSplitter, ToTensor
 from fastai.torch_core import TensorCategory, TensorImage, TensorMask
 from fastai.vision.augment import Resize
 from fastai.vision.core import PILImage, PILImageBW, PILMask, TensorBBox, TensorPoint, image2tensor
 from fastai.vision.data import ImageBlock
+from fastcore.foundation import L
 from PIL import Image
 from plum import Function
 
@@ -18,7 +20,7 @@ from cifar9.augment import AlbumentationsTransform
 from cifar9.datasets import make_shapes10
 from cifar9.loaders import NormalizedImage
 from cifar9.pipelines import pipeline_to_dict
-from cifar9.targets import PILCleanImage
+from cifar9.targets import PILCleanImage, flatten
 
 pytestmark = pytest.mark.filterwarnings('ignore::FutureWarning')
 images = make_shapes10(24, 1, size=32).images[:24]
@@ -233,7 +235,7 @@ def test_heat_maps_and_matrices():
 
 @pytest.mark.parametrize('t', [
     A.GaussNoise(p=1), A.Blur(p=1), A.RandomBrightnessContrast((.3,.3), p=1), A.CoarseDropout(p=1), A.PixelDropout(p=1), A.GridDropout(p=1),
-    A.XYMasking(num_masks_x=2, mask_x_length=5, p=1), A.ImageCompression(quality_range=(5,5), p=1)], ids=lambda t: type(t).__name__)
+    A.XYMasking(num_masks_x=(2,2), mask_x_length=(5,5), p=1), A.ImageCompression(quality_range=(5,5), p=1)], ids=lambda t: type(t).__name__)
 def test_a_clean_image_only_moves(t):
     move = A.Affine(rotate=(20,20), scale=(.8,.8), p=1)
     sample = PILImage.create(image), PILCleanImage.create(image)
@@ -336,7 +338,7 @@ def pil_float(a):
 @pytest.mark.parametrize('part', [pil_float(scan), TensorImage(torch.randn(3, 32, 32)), scan/400], ids=['mode F','standardized','array'])
 def test_float_pixels_outside_0_to_1_are_refused_by_transforms_that_clip_them(part):
     for sample in ((part, 1), (PILImage.create(image), part)):
-        with pytest.raises(ValueError, match='which RandomBrightnessContrast in train would clip, expected 0 to 1.*make a map that is no image a'):
+        with pytest.raises(ValueError, match='which RandomBrightnessContrast in train would clip, expected 0 to 1.*a TensorMask'):
             AlbumentationsTransform(colour, seed=1).augment_items([sample], [0], 0, 0, [0])
         for tfms in ([A.HorizontalFlip(p=1)], [A.Normalize(max_pixel_value=4000)]):
             AlbumentationsTransform(tfms, valid=tfms[:1]).augment_items([sample], [0], 0, 0, [0])
@@ -360,3 +362,113 @@ def test_integers_that_no_colour_transform_takes():
 def test_normalized_pixels_are_not_clipped_either():
     with pytest.raises(ValueError, match='RandomBrightnessContrast follows A.Normalize and would clip'):
         AlbumentationsTransform([A.Normalize(), *colour], valid=[A.Normalize()])
+
+
+# Targets in lists and dicts, and parts that look like targets
+
+flip = [A.HorizontalFlip(p=1)]
+codes = TensorMask(torch.from_numpy((image[...,0] > 99).astype(np.int64)))
+three_boxes = TensorBBox([[2.,3,20,20], [22,22,30,30], [25,5,30,9]])
+
+
+class Items:
+    "A data set whose items are all the same"
+    def __init__(self, *parts): self.parts = parts
+    def __len__(self): return 6
+    def __getitem__(self, i): return PILImage.create(image), *self.parts
+
+
+def first(tfms, *parts):
+    dl = TfmdDL(Items(*parts), bs=1, num_workers=0, after_item=[AlbumentationsTransform(tfms, seed=1), ToTensor()], shuffle=True)
+    return next(iter(dl))
+
+
+@pytest.mark.parametrize('group', [lambda o: dict(target=o), lambda o: [o], lambda o: L([o]), lambda o: [dict(target=(o,))]],
+                         ids=['dict','list','L','nested'])
+@pytest.mark.parametrize('target', [codes, TensorPoint([[2.5,3.5]]), three_boxes], ids=lambda o: type(o).__name__)
+def test_targets_in_lists_and_dicts_move_with_the_image(group, target):
+    img,new = AlbumentationsTransform(flip)((PILImage.create(image), group(target)))
+    assert np.array_equal(np.asarray(img), image[:,::-1]) and type(new) is type(group(target))
+    _,want = AlbumentationsTransform(flip)((PILImage.create(image), target))
+    assert torch.equal(flatten(new)[0], want) and not torch.equal(want, target)
+
+
+def test_a_sample_may_be_a_list_or_a_dict():
+    for sample in ([PILImage.create(image), codes], dict(image=PILImage.create(image), mask=codes)):
+        new = AlbumentationsTransform(flip)(sample)
+        assert type(new) is type(sample) and torch.equal(flatten(new)[1], codes.flip(-1))
+
+
+def test_boxes_and_their_labels_in_a_dict():
+    _,new = AlbumentationsTransform([A.Crop(0, 0, 21, 21)])((PILImage.create(image), dict(boxes=three_boxes, labels=torch.tensor([1,2,3]))))
+    assert list(new) == ['boxes','labels'] and new['labels'].tolist() == [1] and len(new['boxes']) == 1
+
+
+@pytest.mark.parametrize('tfms,warns', [(flip, True), ([A.GaussNoise(p=1)], False)], ids=['moves','does not move'])
+def test_a_plain_tensor_as_large_as_the_image_gives_a_warning(tfms, warns):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        first(tfms, codes.as_subclass(torch.Tensor))
+    assert any('a Tensor of shape (32, 32) is as large as its image' in str(w.message) for w in caught) is warns
+
+
+@pytest.mark.parametrize('target', [TensorBBox([[-.5,-.2,.3,1]]), TensorPoint([[.2,.4]])], ids=lambda o: type(o).__name__)
+def test_coordinates_that_are_scaled_already_are_refused(target):
+    with pytest.raises(ValueError, match='has coordinates from .* expected pixels'): first(flip, target)
+
+
+ids = torch.tensor([10,20,30])
+
+
+@pytest.mark.parametrize('parts', [(three_boxes, ['a','b','c'], ids), (ids, three_boxes)], ids=['after the labels','before the boxes'])
+def test_further_rows_of_boxes_that_were_dropped_give_a_warning(parts):
+    sample = PILImage.create(image), *parts
+    with pytest.warns(UserWarning, match='but a Tensor elsewhere keeps a row for each'):
+        AlbumentationsTransform([A.Crop(0, 0, 21, 21)])(sample)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        AlbumentationsTransform(flip)(sample)
+        AlbumentationsTransform([A.Crop(0, 0, 21, 21)])((PILImage.create(image), torch.tensor([1,0]), three_boxes, ids, 'street'))
+
+
+@pytest.mark.parametrize('part,words', [
+    (TensorBBox([[20.,3,2,20]]), r'a box is \[20.0, 3.0, 2.0, 20.0\], expected left, top, right, bottom'),
+    (TensorBBox(torch.zeros(4, 5)), r'a TensorBBox has shape \(4, 5\), expected \(m,4\)'),
+    (TensorPoint(torch.zeros(2, 3)), r'a TensorPoint has shape \(2, 3\), expected \(m,2\)'),
+    (TensorMask(codes + 2**33), 'a mask has the code 858993459[23], expected less than')], ids=['corners','boxes','points','codes'])
+def test_targets_that_would_be_cut_or_reshaped(part, words):
+    with pytest.raises(ValueError, match=words): AlbumentationsTransform(flip)((PILImage.create(image), part))
+
+
+def test_additional_targets_of_a_compose_are_refused():
+    with pytest.raises(ValueError, match="additional_targets={'image1': 'mask'}, expected none"):
+        AlbumentationsTransform(A.Compose([A.GaussNoise(p=1)], additional_targets={'image1':'mask'}))
+
+
+@pytest.mark.parametrize('mode', ['CMYK', 'HSV', 'YCbCr', 'LAB', 'P', 'RGBA', 'LA'])
+def test_the_mode_of_a_pil_image_is_kept(mode):
+    pixels = np.dstack([image, image[...,0]])[...,:len(Image.new(mode, (1,1)).getbands())]
+    img = Image.frombytes(mode, (32,32), np.ascontiguousarray(pixels).tobytes())
+    if mode == 'P': img.putpalette(list(range(256))*3)
+    new = AlbumentationsTransform(flip)(img)
+    assert new.mode == mode and np.array_equal(np.asarray(new), np.asarray(img)[:,::-1])
+
+
+class Zoom(A.DualTransform):
+    "Interpolates what it gets; has no `apply_to_mask`"
+    def apply(self, img, **params): return cv2.warpAffine(img, np.float32([[1.3,0,0], [0,1.3,0]]), img.shape[1::-1])
+
+
+class ZoomMask(Zoom):
+    def apply_to_mask(self, mask, **params):
+        return cv2.warpAffine(mask, np.float32([[1.3,0,0], [0,1.3,0]]), mask.shape[1::-1], flags=cv2.INTER_NEAREST)
+
+
+def test_an_own_transform_must_not_interpolate_codes():
+    mask = PILMask.create((image[...,0] > 99).astype(np.uint8)*200)
+    with pytest.raises(ValueError, match='Zoom makes the code .* give Zoom a method apply_to_mask'):
+        AlbumentationsTransform([Zoom(p=1)])((PILImage.create(image), mask))
+    _,new = AlbumentationsTransform([ZoomMask(p=1)])((PILImage.create(image), mask))
+    assert set(np.unique(new)) == {0,200}
+    _,new = AlbumentationsTransform([Zoom(p=1)])((PILImage.create(image), TensorMask(torch.rand(32, 32)))) # a map may be interpolated
+    assert new.dtype == torch.float32
