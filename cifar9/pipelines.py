@@ -52,7 +52,8 @@ def box_params(compose):
 def all_transforms(t):
     "`t` and all transforms inside it"
     yield t
-    for child in getattr(t, 'transforms', []): yield from all_transforms(child)
+    for child in getattr(t, 'transforms', []):
+        if isinstance(child, (A.BasicTransform,A.BaseCompose)): yield from all_transforms(child) # those of `A.ColorJitter` are functions
 
 def _library_class(t):
     "The class of the transform `t`; if that is one's own, the class of Albumentations that it extends"
