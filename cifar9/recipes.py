@@ -303,7 +303,7 @@ def recipe_settings(
         if name not in defaults: raise ValueError(f"recipe '{recipe}' has no setting '{name}', expected one of: {', '.join(defaults)}")
     settings = defaults | {name:value for name,value in settings.items() if value is not None}
     for name,value in settings.items(): _check_setting(name, value, defaults[name])
-    return settings
+    return {name: type(defaults[name])(value) for name,value in settings.items()} # torch takes no integer of 26 digits for a float
 
 # %% ../nbs/12_recipes.ipynb #396645ef
 def training_config(
