@@ -88,9 +88,9 @@ class RunRecorder(Callback):
         on_epoch=None,     # function that is called with the row of each epoch, a dict; an error that it raises ends the training
     ):
         self.folder,self.minutes,self.signals,self.log,self.on_epoch = Path(folder),minutes,signals,log,on_epoch
-        state = state or dict(epoch=0, batches=0, record=dict(rows=[], sums=[0.]*3, seconds=0.))
+        state = state or dict(epoch=0, batches=0, record=dict(rows=[], sums=[0.]*3, seconds=0., lr=0.))
         self.start,self.before = (state['epoch'],state['batches']),state['record']
-        self.rows = self.before['rows']
+        self.rows,self.last_lr = self.before['rows'],self.before['lr']
 
     def before_fit(self):
         self.saved = time.monotonic()
@@ -112,6 +112,7 @@ class RunRecorder(Callback):
         self._add_up()
         if self.training:
             self.batches += 1
+            self.last_lr = float(self.opt.hypers[-1]['lr'])
             save,stop = self._requests()
             if save or stop: self._save(self.epoch, self.batches)
             if stop: self._stop()
@@ -149,7 +150,7 @@ def _row(self:RunRecorder):
     if n_valid > 0 and not math.isfinite(valid_loss): self._fail(f'the validation loss is {valid_loss}')
     losses = dict(train_loss=train_loss, train_accuracy=train_accuracy, valid_loss=valid_loss, accuracy=accuracy)
     row = dict(epoch=self.epoch+1) | {name:round(value, 6) for name,value in losses.items()}
-    return row | dict(lr=float(self.opt.hypers[-1]['lr']), seconds=round(time.perf_counter()-self.began, 2))
+    return row | dict(lr=self.last_lr, seconds=round(time.perf_counter()-self.began, 2))
 
 @patch
 def _write_history(self:RunRecorder):
@@ -179,7 +180,7 @@ def _save(self:RunRecorder, epoch, batches=0):
     "Write a checkpoint after `epoch` epochs and `batches` batches of the next one"
     if not all(p.isfinite().all() for p in self.model.parameters()): self._fail('a weight is nan or infinite')
     seconds = time.perf_counter() - self.began
-    record = dict(rows=self.rows, sums=sum_over_ranks(self.sums[True]).tolist(), seconds=seconds)
+    record = dict(rows=self.rows, sums=sum_over_ranks(self.sums[True]).tolist(), seconds=seconds, lr=self.last_lr)
     if this_rank() == 0: save_checkpoint(self.learn, self.folder/'checkpoint.pt', epoch, batches, record)
     self.saved,self.position = time.monotonic(),(epoch,batches)
 
