@@ -1,6 +1,8 @@
 "Keyed randomness in plain PyTorch: data sets of every form, samplers, and the loops of Lightning and accelerate"
 import subprocess
 import sys
+from functools import partial
+from types import ModuleType
 
 import albumentations as A, numpy as np, pytest, torch
 from PIL import Image
@@ -156,12 +158,58 @@ def test_part_of_a_data_set():
     assert epochs(train, num_workers=2) == epochs(train)
 
 
+def helper(image): return global_pipeline(image=image)['image']
+
+
+class Rare(WithPipeline):
+    "Every second item is augmented, by a pipeline behind a function that a method calls"
+    def __init__(self): self.load = self.read
+    def read(self, i): return [helper(image) for image in images[i:i+1]][0] if i%2 else images[i]
+    def __getitem__(self, i): return self.load(i)
+
+
+class ClassAttribute(WithPipeline):
+    pipeline = A.Compose(geometry)
+    def __init__(self): pass
+    def __getitem__(self, i): return self.pipeline(image=images[i])['image']
+
+
+class Partial(WithPipeline):
+    def __init__(self): self.function = partial(ClassAttribute.__getitem__, ClassAttribute())
+    def __getitem__(self, i): return self.function(i)
+
+
+class Elsewhere(WithPipeline):
+    "Calls a function of another module of the project"
+    def __init__(self): pass
+    def __getitem__(self, i): return project.augment(images[i])
+
+
+project = ModuleType('project')
+exec(compile('augment = lambda image: pipeline(image=image)["image"]', 'project.py', 'exec'), vars(project))
+project.pipeline = A.Compose(geometry)
+
+
+@pytest.mark.parametrize('data_set,n', [(Rare,3*12+12), (ClassAttribute,3*24), (Partial,3*24), (Elsewhere,3*24)])
+def test_pipelines_behind_functions_methods_and_classes(data_set, n):
+    alone = epochs(data_set())
+    assert len({x for epoch in alone for x in epoch}) == n
+    assert epochs(data_set(), num_workers=2) == alone
+
+
+class OwnGenerator(WithPipeline):
+    "Draws for every second item from a generator of its own"
+    def __init__(self): self.rng = np.random.default_rng(0)
+    def __getitem__(self, i): return images[i] + self.rng.random() if i%2 else images[i]
+
+
 class Unknown(WithPipeline):
     def __getitem__(self, i): return np.random.default_rng().random()
 
 
 @pytest.mark.parametrize('make,words', [
     (lambda: keyed_loader(Unknown()), 'Unknown draws random numbers that a key does not determine'),
+    (lambda: keyed_loader(OwnGenerator()), 'OwnGenerator draws random numbers that a key does not determine'),
     (lambda: keyed_loader(iter([])), 'no map-style data set'),
     (lambda: next(iter(DataLoader(KeyedDataset(WithPipeline()), shuffle=True))), 'give the DataLoader a KeyedSampler'),
     (lambda: keyed_loader(WithPipeline(), sampler=range(3), shuffle=True), 'mutually exclusive')])
