@@ -149,9 +149,11 @@ def train(
     ctx: typer.Context = None,
 ):
     "Train a network into a run folder."
+    from cifar9.recipes import recipe_settings
     from cifar9.runs import train as run_training
     if resume is not None: _refuse_settings(ctx, resume)
     settings = _read_settings(set_, epochs=epochs, lr=lr, bs=bs)
+    recipe_settings(recipe, **settings) # `--set` names no other arguments of `train`
     if valid.isascii() and valid.removeprefix('-').isdigit(): valid = int(valid)
     progress = sys.stderr is not None and sys.stderr.isatty() # progress bars in a terminal, lines in a file
     run = run_training(data, model, recipe, out=out, resume=resume, start_from=start_from, seed=seed, valid=valid, size=size, fit=fit,

@@ -248,7 +248,8 @@ def _card(model, license_name, accuracy):
     lines = ['---', f'license: {license_name}', 'library_name: timm', 'pipeline_tag: image-classification', 'tags:', '- cifar9', '- timm']
     if config.get('data') == 'cifar10': lines += ['datasets:', '- uoft-cs/cifar10']
     lines += ['metrics:', '- accuracy', '---', '', f"# {config['model']}", '']
-    lines += [f"A classifier of small images with {len(config['classes'])} classes ({', '.join(config['classes'])}), made with `cifar9`."]
+    names = ', '.join(map(str, config['classes']))
+    lines += [f"A classifier of small images with {len(config['classes'])} classes ({names}), made with `cifar9`."]
     if accuracy: lines += [f'Accuracy on the test images: {accuracy:.2%}.']
     return '\n'.join(lines) + _usage
 

@@ -130,6 +130,7 @@ def evaluate(
     began = time.perf_counter()
     probs,y = learn.tta(n=tta) if tta else learn.get_preds()
     probs,y = probs.double().as_subclass(torch.Tensor), y.as_subclass(torch.Tensor)
+    if not probs.isfinite().all(): raise ValueError(f"'{run_or_model}' gives scores that are no numbers; train it again with a lower lr")
     loss = F.nll_loss(probs.clamp_min(1e-12).log(), y).item()
     correct = (probs.argmax(1)==y).sum().item()
     seconds = round(time.perf_counter()-began, 2)
@@ -365,7 +366,7 @@ def check_run(
     run_or_model:str|Path, # run folder, or name of a model with weights in the package
 )->BriefReport:            # prints as a table; its attribute `passed` is the answer
     "Check all four parts of the brief: the design is measured on the network, augmentations and accuracy are read from the record"
-    folder = Path(run_or_model)
+    folder = Path(run_or_model).expanduser()
     if not folder.exists(): folder = pretrained_folder(str(run_or_model))
     config = _read_config(folder, ('model','classes'))
     args = config.get('args', {}) | dict(n_out=len(config['classes']))
