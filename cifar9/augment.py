@@ -6,11 +6,11 @@
 __all__ = ['cifar10_mean', 'AlbumentationsTransform', 'split_name', 'show_augmented', 'brief_tfms', 'flip_shift_tfms']
 
 # %% ../nbs/05_augment.ipynb #36cc0ada
-from .keyed import CounterRandom, philox_uniform
+from .keyed import CounterRandom, PREVIEW_EPOCHS, is_same, philox_uniform, restored_generators
 from .loaders import KeyedDL, NormalizedImage
 from .pipelines import ( # which checks the version of albumentations
-    all_transforms, as_array, as_compose, check_normalizers, check_range, check_targets, needed_targets, normalizers,
-    pipeline_from_dict, pipeline_to_dict, unit_range_transforms, warn_of_resize)
+    all_transforms, as_array, as_compose, check_arguments, check_normalizers, check_range, check_targets, is_own, needed_targets,
+    normalizers, pipeline_from_dict, pipeline_to_dict, unit_range_transforms, warn_of_resize)
 from .targets import (
     check_sample, draw_sample, flatten, from_targets, is_geometric, only_image, pipeline_for, sample_to_show, target_kinds,
     to_targets, tuple_like, unflatten, with_image)
@@ -18,12 +18,11 @@ from .vectorized import batch_transforms, n_draws, run_batch, why_not_vectorized
 
 import math, random, warnings
 from collections import defaultdict
-from contextlib import contextmanager
-from numbers import Integral
+from contextlib import contextmanager, suppress
 
 import albumentations as A, cv2, numpy as np, torch
 from fastai.data.core import TfmdDL
-from fastai.data.load import DataLoader
+from fastai.data.load import DataLoader, SkipItemException
 from fastai.torch_core import TensorImage
 from fastai.vision.augment import RandTransform
 from fastai.vision.core import PointScaler
@@ -47,7 +46,7 @@ class AlbumentationsTransform(Transform):
         if seed is None: seed = random.getrandbits(63)
         if extra is None: extra = {}
         self.order_is_given = order is not None
-        _check_arguments(seed, order or 0, vectorized, extra)
+        check_arguments(seed, order or 0, vectorized, extra)
         super().__init__(order=order or 0)
         self.seed,self.vectorized,self.extra = int(seed),vectorized,extra
         self.train = as_compose(train, 'train')
@@ -83,16 +82,6 @@ def _blank(cls): return cls.__new__(cls)
 @patch
 def __reduce__(self:AlbumentationsTransform): return _blank, (type(self).__base__,), self.__getstate__()
 
-# %% ../nbs/05_augment.ipynb #0f3de6c5
-def _check_arguments(seed, order, vectorized, extra):
-    "Raise a `ValueError` for an argument of `AlbumentationsTransform` that is no pipeline"
-    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed < 2**63:
-        raise ValueError(f'seed is {seed!r}, expected an integer from 0 to 2**63-1, or None')
-    if not isinstance(order, Integral): raise ValueError(f'order is {order!r}, expected an integer, such as 2 to run after Resize, or None')
-    if vectorized not in (None, True, False): raise ValueError(f'vectorized is {vectorized!r}, expected None, True or False')
-    if not isinstance(extra, dict):
-        raise ValueError(f"extra is {extra!r:.60}, expected a dict such as {{'mosaic_metadata': [...]}}, or None")
-
 # %% ../nbs/05_augment.ipynb #2f1c0a02
 @patch
 def _check_pipelines(self:AlbumentationsTransform):
@@ -111,9 +100,11 @@ def _check_pipelines(self:AlbumentationsTransform):
     check_normalizers(self.train, self.valid)
 
 # %% ../nbs/05_augment.ipynb #2f1c0a04
+_by_hand = -1 # the split of a sample that no fastai pipeline passes
+
 def split_name(split_idx):
     "'train' or, for validation, test and any further split, 'valid'"
-    return 'train' if split_idx in (0, None) else 'valid'
+    return 'train' if split_idx in (0, None, _by_hand) else 'valid'
 
 @patch
 def seek(self:AlbumentationsTransform, item, epoch, stream=0):
@@ -151,15 +142,15 @@ def logging(self:AlbumentationsTransform):
 
 # %% ../nbs/05_augment.ipynb #2f1c0a17
 def _key_at_random(split_idx):
-    "A key for a sample that you augment by hand; a fastai pipeline passes `split_idx`, and its loader should have given a key"
-    if split_idx is not None:
+    "A key for a sample that has none; warns if a fastai pipeline passes the sample, because its loader should have given a key"
+    if split_idx != _by_hand:
         warnings.warn('AlbumentationsTransform got an item without its key, so the augmentation depends on the number of workers, expected '
-                      'a KeyedDL; call KeyedDL.adopt(dl) of cifar9.loaders on each loader, or give item_tfms when you make the loaders',
-                      stacklevel=1)
+                      'a KeyedDL; use TfmdDL in place of DataLoader, call KeyedDL.adopt(dl) of cifar9.loaders on each loader, or give '
+                      'item_tfms when you make the loaders', stacklevel=1)
     return random.getrandbits(63),random.getrandbits(63) # fastai seeds `random` in every worker and epoch
 
 @patch
-def __call__(self:AlbumentationsTransform, sample, split_idx=None, to_tensor=False, **kwargs):
+def __call__(self:AlbumentationsTransform, sample, split_idx=_by_hand, to_tensor=False, **kwargs):
     "Augment one sample"
     key,self.next_key = self.next_key,None
     split = split_name(split_idx)
@@ -172,6 +163,24 @@ def __call__(self:AlbumentationsTransform, sample, split_idx=None, to_tensor=Fal
     return unflatten(iter(from_targets(result, parts, targets, self.normalizes, to_tensor)), sample)
 
 # %% ../nbs/05_augment.ipynb #2f1c0a06
+@patch
+def _check_randomness(self:AlbumentationsTransform, sample):
+    "Raise a `ValueError` if transforms of one's own make two different images of `sample` with the same key"
+    own = [type(t).__name__ for t in all_transforms(self.train) if is_own(t)]
+    if not own: return
+    tfm = AlbumentationsTransform(self.train, self.valid, seed=self.seed, extra=self.extra)
+    for t in all_transforms(tfm.train):
+        if t.p > 0 and (is_own(t) or isinstance(t, A.BaseCompose)): t.p = 1
+    for item in range(4):
+        made = []
+        for _ in range(2):
+            tfm.seek(item, PREVIEW_EPOCHS)
+            with restored_generators(), suppress(SkipItemException): # so both find the same state in `np.random`
+                made.append(tfm(sample, split_idx=0))
+        if not is_same(made[:1], made[1:]):
+            raise ValueError(f"train makes two different images of an item with one key, because {' or '.join(own)} counts or draws from "
+                             'a generator of its own, which workers repeat; draw from self.random_generator, in an A.Lambda from np.random')
+
 @patch
 def setup(self:AlbumentationsTransform, items=None, train_setup=False):
     "Called by a fastai loader: make it a `KeyedDL` and check its samples"
@@ -187,6 +196,7 @@ def setup(self:AlbumentationsTransform, items=None, train_setup=False):
         if hasattr(t, 'seek'): t.seek(0, 0)
         sample = t(sample, split_idx=1)
     check_sample(flatten(sample), any(map(is_geometric, all_transforms(self.train))))
+    self._check_randomness(sample)
     self.seek(0, 0)
     self(sample, split_idx=1)
 

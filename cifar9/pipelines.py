@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['check_albumentations', 'box_params', 'all_transforms', 'is_own', 'as_compose', 'needed_targets', 'check_targets',
            'unit_range_transforms', 'check_range', 'as_array', 'runs_always', 'normalizers', 'check_normalizers',
-           'final_size', 'warn_of_resize', 'pipeline_to_dict', 'pipeline_from_dict']
+           'final_size', 'warn_of_resize', 'pipeline_to_dict', 'pipeline_from_dict', 'check_arguments']
 
 # %% ../nbs/03_pipelines.ipynb #5e0d11a1
 import os
@@ -17,6 +17,7 @@ os.environ.setdefault('NO_ALBUMENTATIONS_UPDATE', '1') # without it, importing a
 import json, warnings
 from copy import deepcopy
 from inspect import signature
+from numbers import Integral
 
 import albumentations as A, numpy as np, torch
 
@@ -287,3 +288,13 @@ def pipeline_from_dict(d:dict)->A.Compose:
     compose = A.from_dict({'transform': {k:v for k,v in d.items() if k != 'finds_params'}})
     compose.finds_params = d['finds_params']
     return compose
+
+# %% ../nbs/03_pipelines.ipynb #a0b20055
+def check_arguments(seed, order, vectorized, extra):
+    "Raise a `ValueError` for an argument of `AlbumentationsTransform` that is no pipeline"
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed < 2**63:
+        raise ValueError(f'seed is {seed!r}, expected an integer from 0 to 2**63-1, or None')
+    if not isinstance(order, Integral): raise ValueError(f'order is {order!r}, expected an integer, such as 2 to run after Resize, or None')
+    if vectorized not in (None, True, False): raise ValueError(f'vectorized is {vectorized!r}, expected None, True or False')
+    if not isinstance(extra, dict):
+        raise ValueError(f"extra is {extra!r:.60}, expected a dict such as {{'mosaic_metadata': [...]}}, or None")

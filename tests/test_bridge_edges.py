@@ -7,6 +7,7 @@ from collections import namedtuple
 import albumentations as A, cv2, numpy as np, pytest, torch
 from fastai.data.core import TfmdDL
 from fastai.data.block import CategoryBlock, DataBlock
+from fastai.data.load import DataLoader
 from fastai.data.transforms import IndexSplitter, ToTensor
 from fastai.torch_core import TensorCategory, TensorImage, TensorMask
 from fastai.vision.augment import Resize
@@ -14,6 +15,7 @@ from fastai.vision.core import PILImage, PILImageBW, PILMask, TensorBBox, Tensor
 from fastai.vision.data import ImageBlock
 from fastcore.foundation import L
 from PIL import Image
+from fasttransform import Pipeline
 from plum import Function
 
 from cifar9.augment import AlbumentationsTransform
@@ -472,3 +474,52 @@ def test_an_own_transform_must_not_interpolate_codes():
     assert set(np.unique(new)) == {0,200}
     _,new = AlbumentationsTransform([Zoom(p=1)])((PILImage.create(image), TensorMask(torch.rand(32, 32)))) # a map may be interpolated
     assert new.dtype == torch.float32
+
+
+# Random numbers of one's own
+
+class OwnNoise(A.ImageOnlyTransform):
+    def draw(self, img): return self.random_generator.normal(0, 20, img.shape)
+    def apply(self, img, **params): return np.clip(img + self.draw(img), 0, 255).astype(np.uint8)
+
+
+class OwnGenerator(OwnNoise):
+    def __init__(self, p=.5):
+        super().__init__(p=p)
+        self.rng = np.random.default_rng(0)
+    def draw(self, img): return self.rng.normal(0, 20, img.shape)
+
+
+class Count(OwnNoise):
+    n = 0
+    def draw(self, img):
+        self.n += 1
+        return self.n
+
+
+class GlobalNumpy(OwnNoise):
+    def draw(self, img): return np.random.normal(0, 20, img.shape)
+
+
+shared_rng = np.random.default_rng(0)
+def from_shared_rng(img, **params): return np.clip(img + shared_rng.normal(0, 20, img.shape), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize('t', [OwnGenerator(p=.05), Count(p=1), A.OneOf([OwnGenerator(p=.1), A.NoOp(p=.1)], p=.1),
+                               A.Lambda(image=from_shared_rng, p=.1)], ids=lambda t: type(t).__name__)
+def test_a_generator_of_its_own_is_refused_before_workers_repeat_it(t):
+    with pytest.raises(ValueError, match='two different images of an item with one key.* generator of its own, which workers repeat'):
+        loaders(AlbumentationsTransform([t], seed=1))
+
+
+@pytest.mark.parametrize('t', [OwnNoise(p=.5), GlobalNumpy(p=.5)], ids=lambda t: type(t).__name__)
+def test_generators_that_are_set_are_not_refused(t):
+    loaders(AlbumentationsTransform([t, A.GaussNoise()], seed=1))
+
+
+def test_the_plain_loader_of_fastai_gives_a_warning():
+    dl = DataLoader(Items(1), bs=3, num_workers=0, after_item=Pipeline([AlbumentationsTransform(flip, seed=1), ToTensor()]))
+    with pytest.warns(UserWarning, match='without its key.*use TfmdDL in place of DataLoader'): list(dl)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        AlbumentationsTransform(flip)(image) # by hand
