@@ -226,8 +226,8 @@ class KeyedDataset(Dataset):
 # %% ../nbs/02_keyed.ipynb #2b7c1e20
 def is_same(a, b):
     "Are the arrays, numbers and texts in two samples equal?"
-    if isinstance(a, dict): return all(is_same(a[k], b[k]) for k in a)
-    if isinstance(a, (list,tuple)): return len(a) == len(b) and all(map(is_same, a, b))
+    if isinstance(a, dict): return isinstance(b, dict) and a.keys() == b.keys() and all(is_same(a[k], b[k]) for k in a)
+    if isinstance(a, (list,tuple)): return isinstance(b, (list,tuple)) and len(a) == len(b) and all(map(is_same, a, b))
     a,b = np.asarray(a),np.asarray(b)
     return a.dtype == object or a.shape == b.shape and a.tobytes() == b.tobytes()
 

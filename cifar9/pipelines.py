@@ -14,6 +14,8 @@ import os
 os.environ.setdefault('NO_ALBUMENTATIONS_UPDATE', '1') # without it, importing albumentations asks the network for a newer version
 
 # %% ../nbs/03_pipelines.ipynb #32a52441
+from .keyed import is_same
+
 import json, warnings
 from copy import deepcopy
 from inspect import signature
@@ -255,6 +257,16 @@ def warn_of_resize(
                       f'order in item_tfms; pass order=2 to run the pipeline after {name}, or order=0 if you want this order', stacklevel=2)
 
 # %% ../nbs/03_pipelines.ipynb #2f1c0a14
+def _arguments(t, d):
+    "The arguments of the transform `t` in `d`; some transforms list those of their base class as well"
+    return {name:d[name] for name in signature(type(t)).parameters if name in d}
+
+def _check_copy(t, copy):
+    "Raise a `ValueError` if an attribute of the transform `t` differs in `copy`, which was made from its arguments as text"
+    for name in set(vars(t)) - set(vars(A.NoOp())):
+        value,copied = getattr(t, name),getattr(copy, name, None)
+        if not is_same(value, copied): raise ValueError(f'its {name} is {value!r:.40}, and {copied!r:.40} when it is made again')
+
 def _to_dict(t):
     "The transform `t` and all transforms inside it as plain values; like `t.to_dict()`, but complete"
     name,is_compose = type(t).__name__,isinstance(t, A.BaseCompose)
@@ -262,11 +274,11 @@ def _to_dict(t):
     try:
         if isinstance(t, A.Lambda): raise TypeError('it consists of functions')
         d = json.loads(json.dumps(t.to_dict()['transform']))
+        if is_own(t): _check_copy(t, type(t)(**_arguments(t, d)))
     except (TypeError,ValueError,NotImplementedError) as e:
-        raise ValueError(f'{name} cannot be written as JSON ({e}), expected arguments that are numbers and strings') from e
-    if not is_compose: # some transforms list arguments that only their base class takes
-        allowed = '__class_fullname__', *signature(type(t)).parameters
-        return {k:v for k,v in d.items() if k in allowed}
+        raise ValueError(f'{name} cannot be written as JSON ({e}), expected arguments that are numbers and '
+                         'strings, each kept unchanged in an attribute of its name') from e
+    if not is_compose: return {name:d[name] for name in ('__class_fullname__', *_arguments(t, d))}
     d['transforms'] = children
     if hasattr(t, 'channels'): d['channels'] = list(t.channels)
     if isinstance(t, A.Compose):

@@ -470,3 +470,46 @@ def test_no_import_asks_the_network_for_a_newer_albumentations(module):
     watch = 'import sys; sys.addaudithook(lambda event, args: event == "urllib.Request" and print(args))'
     done = run_python(f'{watch}; import cifar9.{module}')
     assert (done.returncode, done.stdout) == (0, ''), done.stderr
+
+
+# Transforms of one's own as text
+
+class Darken(A.ImageOnlyTransform):
+    "Changes its argument before it keeps it"
+    def __init__(self, percent=20, p=1):
+        super().__init__(p=p)
+        self.percent = percent/100
+    def apply(self, img, **params): return (img*(1-self.percent)).astype(np.uint8)
+
+
+class Private(A.ImageOnlyTransform):
+    "Keeps its argument by another name"
+    def __init__(self, strength=.5, p=1):
+        super().__init__(p=p)
+        self._s = strength
+    def apply(self, img, **params): return (img*self._s).astype(np.uint8)
+
+
+class Public(A.ImageOnlyTransform):
+    "Keeps its arguments, and what follows from them"
+    def __init__(self, strengths=(.5,.6), p=1):
+        super().__init__(p=p)
+        self.strengths,self._table = strengths,np.arange(256)*strengths[0]
+    def apply(self, img, **params): return self._table[img].astype(np.uint8)
+
+
+@pytest.mark.parametrize('t', [Darken(40), Private(.2)], ids=lambda t: type(t).__name__)
+def test_a_transform_that_changes_its_arguments_is_not_replayed_wrongly(t):
+    tfm,sample = AlbumentationsTransform([t], seed=1),(PILImage.create(one_image()),0)
+    with pytest.raises(ValueError, match='when it is made again.*each kept unchanged in an attribute of its name'): tfm.to_dict()
+    text = record(tfm, sample, 0, 0)
+    with pytest.raises(ValueError, match='pass the AlbumentationsTransform as tfm'): replay(text, sample)
+    want = tfm.augment_items([sample], [0], 0, 0, [0])[0]
+    assert bytes_of(replay(text, sample, tfm)[0]) == bytes_of(want[0])
+
+
+@pytest.mark.parametrize('t', [Public((.2,.3)), Darken(0)], ids=lambda t: type(t).__name__)
+def test_a_transform_that_keeps_its_arguments_is_replayed(t):
+    tfm,sample = AlbumentationsTransform([t], seed=1),(PILImage.create(one_image()),0)
+    want = tfm.augment_items([sample], [0], 0, 0, [0])[0]
+    assert bytes_of(replay(record(tfm, sample, 0, 0), sample)[0]) == bytes_of(want[0])
