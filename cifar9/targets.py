@@ -48,7 +48,8 @@ def _members(o):
 
 def is_image_group(o):
     "Is `o` a tuple, a list or a dict that contains an image or another target?"
-    return any(target_kind(x) or is_image_group(x) for x in _members(o))
+    members = [x for x in _members(o) if not isinstance(x, (str,int,float))] # most lists are labels
+    return any(target_kind(x) or is_image_group(x) for x in members)
 
 def flatten(sample)->list:
     "The parts of `sample`, with the members of a tuple, list or dict of images in place of it"
