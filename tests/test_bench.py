@@ -17,7 +17,8 @@ quick = { # script: arguments that make it quick
     'startup.py': '--rounds 1',
     'train_step.py': '--steps 1 --rounds 1 --only first',
 }
-with_runs = {'time_to_accuracy.py', 'what_helps.py', 'card.py', 'figures.py', 'own_folder.py', 'scale.py'} # they train, or draw and publish runs
+# they train, or draw and publish runs
+with_runs = {'time_to_accuracy.py', 'what_helps.py', 'card.py', 'figures.py', 'own_folder.py', 'scale.py'}
 imported = {'turns.py', 'trust.py'} # the second by test_hostile and test_bad_input
 
 

@@ -203,10 +203,13 @@ def test_a_loss_that_is_no_number_ends_the_training_without_weights(cli, tmp_pat
 
 @pytest.fixture
 def stopped(tmp_path):
-    "A run that is stopped after its second epoch of three"
+    "A run that is stopped after its second epoch of three; like the pieces, it computes with one thread"
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     def stop(line):
         if line.startswith('epoch 2'): raise KeyboardInterrupt
     with pytest.raises(KeyboardInterrupt): train(shapes(), out=tmp_path/'stopped', bs=32, progress=False, log=stop, **recipes['fast'])
+    torch.set_num_threads(threads)
     return tmp_path/'stopped'
 
 
