@@ -19,6 +19,7 @@ from .datasets import ImageArrays, atomic_write
 from .loaders import cifar_dls
 from .augment import AlbumentationsTransform, flip_shift_tfms
 from .brief import BriefReport, Rule, check_brief
+from .config import read_config, read_json as _read_json
 from .models import create_model, load_model, pretrained_folder, save_weights
 from .learner import cifar_learner
 from .ranks import AverageGradients, from_first_rank, n_ranks, process_group
@@ -30,8 +31,6 @@ from .checkpoint import ContinueEpoch, load_checkpoint, previous_checkpoint
 from .recorder import RunRecorder, TrainingFailed, machine, peak_memory, stop_signals, versions
 
 # %% ../nbs/13_runs.ipynb #7f6b6d7a
-from .config import read_config, read_json as _read_json
-
 _columns = dict.fromkeys(('train_loss','train_accuracy','valid_loss','accuracy','lr','seconds'), float) | dict(epoch=int)
 
 def _read_history(file):

@@ -88,16 +88,16 @@ class TestTimeAugmentation(nn.Module):
         super().__init__()
         self.model = model
         self.views = d4_views if views is None else list(views)
-        self.targets = targets if isinstance(targets, tuple) else (targets,)
-        for target in self.targets:
+        self.target_types = targets if isinstance(targets, tuple) else (targets,)
+        for target in self.target_types:
             if target not in ('mask','bboxes','keypoints','label'):
                 raise ValueError(f"targets contains {target!r}, expected 'mask', 'bboxes', 'keypoints' or 'label'")
         if not self.views: raise ValueError('views is empty, expected at least one, such as View(); use flip_views')
 
     def forward(self, x):
         x = x.as_subclass(torch.Tensor)
-        means = [0. for _ in self.targets]
-        counts = [0. for _ in self.targets]
+        means = [0. for _ in self.target_types]
+        counts = [0. for _ in self.target_types]
         for view in self.views:
             for k,(out,weight) in enumerate(self._outputs(view, x)):
                 counts[k] = counts[k] + weight
@@ -109,9 +109,9 @@ class TestTimeAugmentation(nn.Module):
         seen = view.augment_image(x)
         outs = self.model(seen)
         outs = outs if isinstance(outs, (tuple,list)) else (outs,)
-        if len(outs) != len(self.targets):
-            raise ValueError(f'the model has {len(outs)} outputs, but targets has {len(self.targets)}; give one target for each output')
-        for out,target in zip(outs, self.targets):
+        if len(outs) != len(self.target_types):
+            raise ValueError(f'the model has {len(outs)} outputs, but targets has {len(self.target_types)}; give one target for each output')
+        for out,target in zip(outs, self.target_types):
             size = tuple(round(side*out.shape[-1]/seen.shape[-1]) for side in x.shape[-2:]) # a mask may be smaller than the image
             yield _brought_back(view, out.as_subclass(torch.Tensor), target, size)
 
