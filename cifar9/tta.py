@@ -110,7 +110,8 @@ class TestTimeAugmentation(nn.Module):
         outs = self.model(seen)
         outs = outs if isinstance(outs, (tuple,list)) else (outs,)
         if len(outs) != len(self.target_types):
-            raise ValueError(f'the model has {len(outs)} outputs, but targets has {len(self.target_types)}; give one target for each output')
+            counts = f'the model has {len(outs)} outputs, but targets has {len(self.target_types)}'
+            raise ValueError(f'{counts}; give one target for each output')
         for out,target in zip(outs, self.target_types):
             size = tuple(round(side*out.shape[-1]/seen.shape[-1]) for side in x.shape[-2:]) # a mask may be smaller than the image
             yield _brought_back(view, out.as_subclass(torch.Tensor), target, size)

@@ -116,7 +116,7 @@ def check_kills(uninterrupted, tmp_path, name, n_kills):
 def test_a_killed_training_ends_with_the_same_weights(uninterrupted, tmp_path): check_kills(uninterrupted, tmp_path, 'fast', 4)
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize('name', recipes)
 def test_fifty_kills_end_with_the_same_weights(uninterrupted, tmp_path, name): check_kills(uninterrupted, tmp_path, name, 13)
 
@@ -187,7 +187,7 @@ def test_a_full_disk_costs_nothing_that_was_written(uninterrupted, tmp_path):
     assert check_full_disk(uninterrupted, tmp_path, [1_000, 100_000]) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_full_disks_of_many_sizes(uninterrupted, tmp_path):
     assert check_full_disk(uninterrupted, tmp_path, [1, 1_000, 4_000, 10_000, 100_000, 300_000, 600_000, 1_000_000]) >= 6
 
