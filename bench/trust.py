@@ -315,7 +315,8 @@ def archive_cases(folder):
             contents[f'changed {i}.{suffix}'] = bytes(changed)
         contents[f'fine.{suffix}'] = packed
     image = png()
-    for name in ('../../executed', '/tmp/executed', 'train/cat/../../../executed.png', 'train/nothing/a.png', 'train/cat/a.png'):
+    outside = f'{tempfile.gettempdir()}/executed'
+    for name in ('../../executed', outside, 'train/cat/../../../executed.png', 'train/nothing/a.png', 'train/cat/a.png'):
         contents[f'named {name.replace("/", "|")}'] = tar({name:image})
     for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE, b'Z'):
         contents[f'type {kind}'] = tar({'train/cat/a.png':b''}, type=kind, linkname='/etc/passwd')

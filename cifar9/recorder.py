@@ -90,6 +90,7 @@ class RunRecorder(Callback):
         self.folder,self.minutes,self.signals,self.log,self.on_epoch = Path(folder),minutes,signals,log,on_epoch
         state = state or dict(epoch=0, batches=0, record=dict(rows=[], sums=[0.]*3, seconds=0., lr=0.))
         self.start,self.before = (state['epoch'],state['batches']),state['record']
+        self.position = self.start # of the last checkpoint
         self.rows,self.last_lr = self.before['rows'],self.before['lr']
 
     def before_fit(self):
@@ -187,10 +188,12 @@ def _save(self:RunRecorder, epoch, batches=0):
 @patch
 def _fail(self:RunRecorder, problem):
     "End the training without a further checkpoint"
-    epoch,batches = getattr(self, 'position', (0,0))
+    epoch,batches = self.position
     lr = self.opt.hypers[-1]['lr']
-    place = f'in epoch {self.epoch+1} of {self.n_epoch}, batch {self.batches+1} of {self.n_iter}, at a learning rate of {lr:.3g}'
-    advice = f'train again with a lower lr (the last checkpoint is that of {epoch} epochs and {batches} batches)'
+    place = f'in epoch {self.epoch+1} of {self.n_epoch}, after {self.batches} batches, at a learning rate of {lr:.3g}'
+    written = f'the last checkpoint is from epoch {epoch+1}, after {batches} batches'
+    if self.position == (0,0): written = 'there is no checkpoint yet'
+    advice = f'train again with a lower lr ({written})'
     raise TrainingFailed(f'{problem} {place}; {advice}')
 
 @patch

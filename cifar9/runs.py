@@ -222,6 +222,7 @@ def _resume(learn, folder, config, images):
     file = folder/'checkpoint.pt'
     state = load_checkpoint(learn, file)
     if state is None or state['file'] == file: return state, _changes(config)
+    if this_rank() == 0: file.unlink(missing_ok=True) # damaged; the next checkpoint would replace the whole one by it
     return state, [*_changes(config), f"'{file}' is missing or damaged; the run continues from '{state['file'].name}'"]
 
 # %% ../nbs/13_runs.ipynb #2bd9ff32

@@ -197,7 +197,7 @@ def test_a_loss_that_is_no_number_ends_the_training_without_weights(cli, tmp_pat
     r = cli('train', '--data', 'shapes10', '--model', 'fast_net', '--lr', lr, '--epochs', '1', '--bs', '50', '--out', tmp_path/'run')
     assert (r.returncode, r.stdout) == (2, '')
     sentence, = r.stderr.splitlines()
-    assert sentence.startswith('cifar9: the ') and 'in epoch 1 of 1, batch ' in sentence and 'lower lr' in sentence
+    assert sentence.startswith('cifar9: the ') and 'in epoch 1 of 1, after ' in sentence and 'lower lr' in sentence
     assert not (tmp_path/'run'/'model.safetensors').exists()
 
 
@@ -226,6 +226,15 @@ def test_changed_bits_of_a_checkpoint_are_found(stopped):
         assert state['file'].name == 'checkpoint_previous.pt' or state['epoch'] == 2
         if state['file'] == file: assert same_tensors(state['model'], whole_model)
     print(f'{n} checkpoints with one changed bit: none was read as it is')
+
+
+def test_a_damaged_checkpoint_costs_only_what_came_after_the_one_before_it(stopped, uninterrupted):
+    (stopped/'checkpoint.pt').write_bytes(b'damaged')
+    p = start(stopped)
+    while (stopped/'checkpoint.pt').exists() and (stopped/'checkpoint.pt').read_bytes() == b'damaged': time.sleep(.01)
+    assert (stopped/'checkpoint_previous.pt').read_bytes() != b'damaged'
+    p.join()
+    assert_same(read_run(stopped), uninterrupted('fast'))
 
 
 def same_tensors(a, b): return all(torch.equal(a[key], b[key]) for key in b)

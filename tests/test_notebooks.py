@@ -96,6 +96,7 @@ def test_saved_outputs_name_no_folder_of_a_machine(path):
     cells = nbformat.read(path, as_version=4).cells
     outputs = str([cell.get('outputs') for cell in cells])
     for folder in ('/tmp/', '/home/', '/root/', 'site-packages'): assert folder not in outputs
+    assert re.findall(r'(?<![\w.~])/[\w.-]+/[\w./-]+\.py\b', outputs) == [] # as warnings name their file
 
 
 @each
