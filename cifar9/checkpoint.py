@@ -46,7 +46,7 @@ def previous_checkpoint(
 def save_checkpoint(
     learn:Learner,
     file:str|Path,
-    epoch:int,         # whole epochs that are done
+    epoch:int,         # complete epochs
     batches:int=0,     # batches that are done in the next epoch
     record:dict=None,  # anything else to keep: tensors, numbers, strings, lists and dicts
 ):

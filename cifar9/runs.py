@@ -129,7 +129,7 @@ def evaluate(
     began = time.perf_counter()
     probs,y = learn.tta(n=tta) if tta else learn.get_preds()
     probs,y = probs.double().as_subclass(torch.Tensor), y.as_subclass(torch.Tensor)
-    if not probs.isfinite().all(): raise ValueError(f"'{run_or_model}' gives scores that are no numbers; train it again with a lower lr")
+    if not probs.isfinite().all(): raise ValueError(f"'{run_or_model}' gives scores that are not finite; train it again with a lower lr")
     loss = F.nll_loss(probs.clamp_min(1e-12).log(), y).item()
     correct = (probs.argmax(1)==y).sum().item()
     seconds = round(time.perf_counter()-began, 2)
@@ -222,7 +222,7 @@ def _resume(learn, folder, config, images):
     file = folder/'checkpoint.pt'
     state = load_checkpoint(learn, file)
     if state is None or state['file'] == file: return state, _changes(config)
-    if this_rank() == 0: file.unlink(missing_ok=True) # damaged; the next checkpoint would replace the whole one by it
+    if this_rank() == 0: file.unlink(missing_ok=True) # damaged; the next save would replace the intact one by it
     return state, [*_changes(config), f"'{file}' is missing or damaged; the run continues from '{state['file'].name}'"]
 
 # %% ../nbs/13_runs.ipynb #2bd9ff32
