@@ -1,6 +1,6 @@
 """What each part of a recipe is worth: one change at a time, over several seeds, on held-out training images.
 
-    python bench/what_helps.py [--recipe fast|strong] [--seeds 1 2] [--epochs 2] [--only WORDS]
+    python bench/what_helps.py [--recipe fast|one_cycle|strong] [--seeds 1 2] [--epochs 2] [--only WORDS]
 
 Every run trains on 45,000 training images of CIFAR-10 and is measured on the other 5,000; the test images are not used. Each run adds a
 line to `cifar9/weights/what_helps.csv`, and runs that are in it already are not repeated. The table has the mean over the seeds and the
@@ -30,7 +30,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from cifar9.augment import AlbumentationsTransform
 from cifar9.blocks import acts, conv_unit, separable_unit
 from cifar9.cifar10 import load_cifar10
-from cifar9.models import BlockNet, atrous_net, dilated_net, fast_net
+from cifar9.models import BlockNet, atrous_net, blueprint_net, dilated_net, fast_net
 from cifar9.recipes import recipes, sgd
 from turns import table, where
 
@@ -121,6 +121,16 @@ def separable_net(widths=(43,86,172), n=3, ks=5, n_out=10, drop=0., act='gelu'):
         o=nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(c, n_out, 1))))
 
 
+def strided_blueprint_net(**kwargs):
+    "`blueprint_net` that downsamples by strides, with undilated kernels between them"
+    net = blueprint_net(**kwargs)
+    convs = [m for m in net.modules() if isinstance(m, nn.Conv2d) and m.dilation != (1,1)]
+    for conv in convs:
+        if conv.padding == (0,0): conv.stride = (2,2)
+        conv.dilation,conv.padding = (1,1), (1,1)
+    return net
+
+
 relu_net = partial(atrous_net, act='relu')
 
 
@@ -170,6 +180,11 @@ def strong(callback=None, opt_func=None, lr=None, **settings):
     return Change({'model': relu_net, 'lr': .1, **settings}, callback, opt_func, lr)
 
 
+def under_brief(model, **settings):
+    "A candidate for the long runs: trained on the brief's augmentations"
+    return Change({'model': model, 'brief_aug': True, 'phases': True, 'lr': .1, 'pct_start': .1, **settings})
+
+
 nesterov = sgd(5e-4)
 changes = { # recipe: {name in what_helps.csv: change}
     'fast': {
@@ -184,6 +199,16 @@ changes = { # recipe: {name in what_helps.csv: change}
         'weights averaged over about 50 steps': Change(callback=partial(Average, .98)),
         'no skips': Change(dict(model=without_skips)),
         'shrinking by dilation, not by stride': Change(dict(model=dilated_fast_net)),
+    },
+    'one_cycle': {
+        'the recipe': under_brief(blueprint_net),
+        'blueprint_net, strided': under_brief(strided_blueprint_net, phases=False),
+        'blueprint_net, wide and shallow': under_brief(partial(blueprint_net, widths=(40,80,120,160), depths=(1,2,2,1))),
+        'blueprint_net, narrow and deep': under_brief(partial(blueprint_net, widths=(24,48,80,112), depths=(2,4,4,3))),
+        'atrous_net': under_brief(atrous_net),
+        'fast_net': under_brief(fast_net, phases=False),
+        'dilated_net': under_brief(dilated_net, phases=False),
+        'strided_net': under_brief(partial(dilated_net, strided=True), phases=False),
     },
     'strong': {
         'the recipe': strong(),

@@ -1,4 +1,5 @@
 "Every script of bench/ runs and prints its table; the figures are not tested"
+import itertools
 import subprocess
 import sys
 import tarfile
@@ -10,12 +11,15 @@ import pytest
 bench = Path(__file__).parents[1]/'bench'
 quick = { # script: arguments that make it quick
     'augment.py': '--images 64 --rounds 1',
-    'batch_memory.py': '--photos 3 --megapixels 1 --rounds 1',
-    'epoch.py': '--rounds 1 --images 512',
+    'candidates.py': '--rounds 1',
     'gpu.py': 'speed --device cpu --images 512 --rounds 1',
     'infer.py': '--rounds 1 --models dilated_net',
-    'startup.py': '--rounds 1',
     'train_step.py': '--steps 1 --rounds 1 --only first',
+}
+many_processes = { # they start Python many times, a minute each
+    'batch_memory.py': '--photos 3 --megapixels 1 --rounds 1',
+    'epoch.py': '--rounds 1 --images 512',
+    'startup.py': '--rounds 1',
 }
 # they train, or draw and publish runs
 with_runs = {'time_to_accuracy.py', 'what_helps.py', 'card.py', 'figures.py', 'own_folder.py', 'scale.py'}
@@ -29,18 +33,32 @@ def run(script, *args, **kwargs):
     return result.stdout
 
 
-def table_of(text): return [line for line in text.splitlines() if line.startswith('|')]
+def tables_of(text):
+    "The tables in `text`, each a list of its lines"
+    groups = itertools.groupby(text.splitlines(), lambda line: line.startswith('|'))
+    return [list(lines) for is_table,lines in groups if is_table]
 
 
-def test_no_script_is_forgotten(): assert {f.name for f in bench.glob('*.py')} == set(quick) | with_runs | imported
+def test_no_script_is_forgotten():
+    assert {f.name for f in bench.glob('*.py')} == {*quick, *many_processes, *with_runs, *imported}
+
+
+def prints_tables(script, args, folder):
+    text = run(script, *args.split(), cwd=folder)
+    tables = tables_of(text)
+    assert tables, text
+    for rows in tables: assert len(rows) >= 3 and len({row.count('|') for row in rows}) == 1, text
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('script', quick)
-def test_a_script_prints_its_table(script, tmp_path):
-    text = run(script, *quick[script].split(), cwd=tmp_path)
-    rows = table_of(text)
-    assert len(rows) >= 4 and len({row.count('|') for row in rows}) == 1, text
+def test_a_script_prints_its_tables(script, tmp_path): prints_tables(script, quick[script], tmp_path)
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize('script', many_processes)
+def test_a_script_of_many_processes_prints_its_tables(script, tmp_path):
+    prints_tables(script, many_processes[script], tmp_path)
 
 
 @pytest.mark.slow
@@ -63,6 +81,6 @@ def test_a_training_on_a_lent_machine_goes_on_where_it_was_interrupted(tmp_path)
     process.kill()
     process.wait()
     text = run('gpu.py', *options, second, '--resume', first)
-    assert 'epoch 2/2' in text and 'epoch 1/2' not in text and len(table_of(text)) == 3
+    assert 'epoch 2/2' in text and 'epoch 1/2' not in text and [len(table) for table in tables_of(text)] == [3]
     with tarfile.open(second/'fast_net_fast_1.tar') as tar: names = {Path(name).name for name in tar.getnames()}
     assert {'metrics.json', 'model.safetensors'} <= names and 'checkpoint.pt' not in names

@@ -145,7 +145,7 @@ def test_every_notebook_is_in_the_navigation_in_order(site):
     links = [a['href'] for a in doc_site.parse((site/'index.html').read_text()).select('#quarto-sidebar .sidebar-item a[href]')]
     pages = [link for link in dict.fromkeys(links) if link != '#']
     index,*others = [doc_site.page_of(f.relative_to(nbs)).as_posix() for f in notebooks]
-    assert pages == [index, 'try.html', *others]
+    assert pages == [index, 'try.html', *others, 'promises.html']
 
 
 @pytest.mark.slow
