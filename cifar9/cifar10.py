@@ -7,7 +7,7 @@ __all__ = ['cifar10_classes', 'cifar10_checksum', 'read_cifar10', 'find_cifar100
            'verify_cifar10', 'cache_folder', 'load_cifar10', 'load_data']
 
 # %% ../nbs/01_cifar10.ipynb #2518542d
-import bz2, gzip, hashlib, io, lzma, os, pickle, pickletools, re, shutil, tarfile, time, warnings, zipfile, zlib
+import hashlib, os, re, tarfile, time, warnings, zipfile, zlib
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +16,7 @@ import numpy as np
 from fastai.data.external import URLs, fastai_path, untar_data
 from fastcore.xdg import xdg_cache_home
 
+from .archives import archive_files, read_limited, unpickle, unpickling_errors
 from .datasets import ImageArrays, atomic_write, make_shapes10
 from .own_images import decode_files, open_image, read_folder
 
@@ -54,55 +55,15 @@ def _read_tree(root):
             label = _class_index(folder.name, root/split)
             for file in folder.glob('*.png'): yield _Record(split, label, file.name, _decode(file, file))
 
-# %% ../nbs/01_cifar10.ipynb #01b4df91
-class _PickledArray:
-    "Replaces NumPy's array and data type in a pickle, and keeps what the pickle says about them"
-    def __init__(self, *args): pass
-    def __setstate__(self, state): self.state = state
-    def pixels(self):
-        "The bytes of the array as uint8, in its shape"
-        _,shape,_,is_fortran,data = self.state
-        order = 'F' if is_fortran else 'C'
-        return np.frombuffer(data, np.uint8).reshape(shape, order=order)
-
-def _encode(text, encoding):
-    "Python 3 writes bytes to a pickle of protocol 2 as text in this encoding"
-    return text.encode('latin1')
-
-class _BatchUnpickler(pickle.Unpickler):
-    "Unpickle containers, numbers, bytes and arrays; refuse everything else"
-    def find_class(self, module, name):
-        if name in ('_reconstruct','ndarray','dtype') and module.split('.')[0] == 'numpy': return _PickledArray
-        if (module,name) == ('_codecs','encode'): return _encode
-        raise pickle.UnpicklingError(f'{module}.{name} is not allowed in a batch of CIFAR-10')
-    def persistent_load(self, pid): return self.find_class('persistent id', pid)
-
-def _unpickle(file):
-    "What the open file of a pickle holds, from containers, numbers, bytes and arrays"
-    memo = max((argument for opcode,argument,_ in pickletools.genops(file) if opcode.name.endswith('PUT')), default=0)
-    if memo > 1_000_000: raise pickle.UnpicklingError(f'it numbers {memo:,} objects') # memory is allocated for each number
-    file.seek(0)
-    return _BatchUnpickler(file, encoding='bytes').load()
-
 # %% ../nbs/01_cifar10.ipynb #45e9d0b8
-_unpickling_errors = (pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError, AttributeError, OverflowError, MemoryError)
-
-_largest_file = 200_000_000 # bytes; the largest file of the official data has 155 million
-
-def _open_file(path):
-    "A file of the official data, in memory"
-    size = path.stat().st_size
-    if size > _largest_file: raise ValueError(f"'{path}' has {size:,} bytes, expected at most {_largest_file:,}; download the data again")
-    return io.BytesIO(path.read_bytes())
-
 def _batch_records(file, path):
     "Records of an open batch file; `path` ends in `data_batch_1` ... `data_batch_5` or `test_batch`"
     try:
-        batch = _unpickle(file)
+        batch = unpickle(file)
         images = batch[b'data'].pixels().reshape(-1,3,32,32).transpose(0,2,3,1)
         labels = [range(10).index(label) for label in batch[b'labels']]
         names = [name.decode() for name in batch[b'filenames']]
-    except _unpickling_errors as e:
+    except unpickling_errors as e:
         raise ValueError(f"'{path}' is not a batch of CIFAR-10 ({type(e).__name__}: {e}); download the data again") from e
     split = 'test' if 'test' in Path(path).name else 'train'
     for label,name,image in zip(labels, names, images): yield _Record(split, label, name, image)
@@ -111,57 +72,16 @@ def _read_batches(root):
     "Records of the official folder `cifar-10-batches-py`"
     for path in sorted(root.glob('data_batch_[1-5]')) + [root/'test_batch']:
         if not path.is_file(): raise ValueError(f"'{root}' has no {path.name}; download the data again")
-        yield from _batch_records(_open_file(path), path)
-
-# %% ../nbs/01_cifar10.ipynb #e8afc0ee
-_largest_archive = 400_000_000 # bytes without compression; the official archives have 190 million
-_most_members = 130_000        # files and folders; fastai's archive has 60,000 images
-_openers = {b'\x1f\x8b':gzip.open, b'BZh':bz2.open, b'\xfd7zXZ':lzma.open} # first bytes of a file: how to open it
-
-class _LimitedFile:
-    "An open file for `tarfile`, which takes no more than 1 MB at once: headers that say otherwise would fill the memory"
-    def __init__(self, file): self.file,self.tell = file,file.tell
-    def read(self, n):
-        if n > 2**20: raise tarfile.TarError(f'a header of {n:,} bytes')
-        return self.file.read(n)
-    def seek(self, position):
-        if position > _largest_archive: raise tarfile.TarError(f'more than {_largest_archive:,} bytes')
-        return self.file.seek(position)
-
-def _members(path):
-    "The members of an archive and their contents, as `(member, file)`"
-    with open(path, 'rb') as file: first = file.read(6)
-    opener = next((opener for magic,opener in _openers.items() if first.startswith(magic)), open)
-    with opener(path, 'rb') as file, tarfile.open(fileobj=_LimitedFile(file), mode='r:') as archive:
-        for n,member in enumerate(archive):
-            if member.size > _largest_file: raise tarfile.TarError(f'{member.name} has {member.size:,} bytes')
-            if n > _most_members: raise tarfile.TarError(f'more than {_most_members:,} members')
-            if member.isfile(): yield member, archive.extractfile(member)
+        yield from _batch_records(read_limited(path), path)
 
 # %% ../nbs/01_cifar10.ipynb #ce4775ec
 _in_tree = re.compile(r'(?:^|/)(train|test)/([^/]+)/(?!\._)([^/]+\.png)$') # `._*` are macOS metadata
 _in_batches = re.compile(r'(?:^|/)cifar-10-batches-py/(data_batch_[1-5]|test_batch)$')
-_archive_errors = tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError, ValueError, RecursionError
-
-def _archive_files(path, pattern):
-    "The files of an archive that `pattern` finds, as `(match, file)`"
-    try:
-        for member,file in _members(path):
-            match = pattern.search(member.name)
-            if not match: continue
-            content = io.BytesIO()
-            shutil.copyfileobj(file, content)
-            content.seek(0)
-            yield match, content
-    except _archive_errors as e:
-        reason = (str(e) or 'unexpected end').splitlines()[0]
-        advice = 'name another file, or download it again'
-        raise ValueError(f"'{path}' is not a complete archive ({type(e).__name__}: {reason}); {advice}") from e
 
 def _read_archive(path):
     "Records of a `.tgz`, `.tar.gz` or `.tar` of either layout"
     either = re.compile(f'{_in_tree.pattern}|{_in_batches.pattern}')
-    for match,file in _archive_files(path, either):
+    for match,file in archive_files(path, either):
         full_name = f'{path}:{match.string}'
         split,folder,name,batch = match.groups()
         if batch: yield from _batch_records(file, full_name)
@@ -213,9 +133,9 @@ _in_cifar100 = re.compile(r'(?:^|/)cifar-100-python/(meta|train|test)$')
 
 def _cifar100_pickles(path):
     "The pickles of CIFAR-100 by name: 'meta', 'train', 'test'"
-    if path.is_dir(): opened = {name: _open_file(path/name) for name in ('meta','train','test')}
-    else: opened = {match[1]: file for match,file in _archive_files(path, _in_cifar100)}
-    return {name: _unpickle(file) for name,file in opened.items()}
+    if path.is_dir(): opened = {name: read_limited(path/name) for name in ('meta','train','test')}
+    else: opened = {match[1]: file for match,file in archive_files(path, _in_cifar100)}
+    return {name: unpickle(file) for name,file in opened.items()}
 
 def read_cifar100(
     path:str|Path, # folder or archive, from `find_cifar100`
@@ -229,7 +149,7 @@ def read_cifar100(
         labels = [range(len(classes)).index(label) for split in ('train','test') for label in pickles[split][b'fine_labels']]
         images,n_train = np.ascontiguousarray(np.concatenate(images)), len(images[0])
         if len(images) != len(labels): raise ValueError(f'{len(images)} images and {len(labels)} labels')
-    except _unpickling_errors as e:
+    except unpickling_errors as e:
         raise ValueError(f"'{path}' is not the official CIFAR-100 ({type(e).__name__}: {e}); download it again") from e
     return ImageArrays(images, np.array(labels), classes, n_train, 'cifar100', str(path))
 

@@ -47,7 +47,7 @@ def test_an_evil_pickle_is_not_executed(folder):
     trust.pickle.loads(evil)
     assert (folder/'executed').is_dir()
     (folder/'executed').rmdir()
-    with pytest.raises(trust.pickle.UnpicklingError, match='is not allowed'): trust.cifar9.cifar10._unpickle(trust.io.BytesIO(evil))
+    with pytest.raises(trust.pickle.UnpicklingError, match='is not allowed'): trust.cifar9.archives.unpickle(trust.io.BytesIO(evil))
 
 
 @pytest.mark.sweep
