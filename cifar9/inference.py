@@ -19,6 +19,7 @@ from PIL import Image
 from torch import nn
 
 from .own_images import check_fit, decoding_errors, fit_square, image_files, read_image, to_uint8
+from .config import check_device
 from .models import load_model
 
 # %% ../nbs/15_inference.ipynb #bd7695fd
@@ -61,13 +62,6 @@ def _loaded(img):
     except decoding_errors as e: raise ValueError(f'the PIL image cannot be read ({e or type(e).__name__}); open its file again') from e
     return img
 
-# %% ../nbs/15_inference.ipynb #7ca5cf32
-def _move(model, device):
-    "The model on `device`"
-    try: return model.to(device)
-    except (RuntimeError, AssertionError, ImportError) as e:
-        raise ValueError(f"device is '{device}', which is not to be had here ({str(e).splitlines()[0]}); take 'cpu'") from e
-
 # %% ../nbs/15_inference.ipynb #0b7fd6d2
 @dataclass
 class Prediction:
@@ -109,7 +103,8 @@ class Predictor:
         if not hasattr(model, 'config'):
             raise ValueError(f'{type(model).__name__} has no `config` with classes, mean and std; '
                              'pass a model from `load_model`, or save yours with `save_model` first')
-        self.model,self.device,self.threshold = _move(model.eval(), device),device,threshold
+        check_device(device)
+        self.model,self.device,self.threshold = model.eval().to(device),device,threshold
         self.classes = list(model.config['classes'])
         self.side,self.fit = model.config.get('size', 32), fit or model.config.get('fit', 'crop')
         self.mean,self.std = (torch.tensor(model.config[name], dtype=torch.float32)[:,None,None] for name in ('mean','std'))

@@ -18,7 +18,7 @@ from torch import nn
 from .datasets import ImageArrays
 from .loaders import cifar_dls, normalize_images
 from .augment import AlbumentationsTransform, brief_tfms, flip_shift_tfms
-from .config import check_config
+from .config import check_config, check_device
 from .models import atrous_net, create_model, dilated_net, fast_net
 from .learner import cifar_learner
 
@@ -342,12 +342,6 @@ def _check_sizes(config, size):
         if side <= size: continue
         raise ValueError(f'{name} is {side}, but the images have {size}x{size} pixels; choose a smaller {name}, or larger images')
 
-def _check_device(device):
-    "Raise an error unless torch can use `device`"
-    try: torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, ImportError) as e:
-        raise ValueError(f"device is '{device}', which is not available ({str(e).splitlines()[0]}); choose cpu") from e
-
 def config_learner(
     config:dict,        # from `training_config`
     images:ImageArrays, # its data
@@ -357,7 +351,7 @@ def config_learner(
     model = partial(create_model, config['model'], n_out=len(images.classes))
     dls_args = {key:config[key] for key in ('valid','num_workers','seed','device')}
     learner_args = {key:config[key] for key in ('precision','channels_last')}
-    _check_device(config['device'])
+    check_device(config['device'])
     if 'augmentation' in config: dls_args['tfms'] = _recorded_tfms(config)
     else: _check_sizes(config, images.images.shape[1])
     set_seed(config['seed'])
