@@ -219,12 +219,17 @@ def _cache_file(kind, root, entries):
 def _cifar10_cache_file(root): return _cache_file('cifar10', root.resolve(), [root] if root.is_file() else _entries(root))
 
 # %% ../nbs/01_cifar10.ipynb #5bd0e7c3
+def _is_old(file):
+    "Was a file written more than a day ago?"
+    try: return time.time() - file.stat().st_mtime > 86_400
+    except FileNotFoundError: return False # another process has removed it in the meantime
+
 def _save_cache(file, **arrays):
     "Save arrays; warn if that fails"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        for part in file.parent.glob('*.part.npz'): # of a process that was killed while it wrote
-            if time.time() - part.stat().st_mtime > 86_400: part.unlink(missing_ok=True)
+        for part in filter(_is_old, file.parent.glob('*.part.npz')): # of a process that was killed while it wrote
+            part.unlink(missing_ok=True)
         with atomic_write(file) as part: np.savez(part, **arrays)
     except OSError as e:
         advice = 'so the next start decodes them again; set $CIFAR9_CACHE to a writable folder'
