@@ -4,7 +4,8 @@
 
 `files` are PNGs in a plain fastai DataBlock: opened, augmented, collated, scaled. `arrays` are batches of uint8 as `cifar_dls` cuts them.
 A row's variants take turns, one pass over all images each; the table has medians, as multiples of a bare call of the pipeline on an array.
-With 2 workers a pass includes their start, as an epoch does. `--old` measures another checkout of this repository in the same way."""
+With 2 workers a pass includes their start, as an epoch does. `--old` first runs the `bench/augment.py` of another checkout of this
+repository, with its own package."""
 import argparse
 import os
 import subprocess
@@ -105,7 +106,7 @@ if __name__ == '__main__':
     args = p.parse_args()
     if args.old:
         print(f'The checkout {args.old.name}:', flush=True)
-        same = [sys.executable, __file__, '--images', str(args.images), '--rounds', str(args.rounds)]
-        subprocess.run(same, env=os.environ | dict(PYTHONPATH=str(args.old.resolve())), check=True)
+        its_own = [sys.executable, args.old/'bench'/'augment.py', '--images', str(args.images), '--rounds', str(args.rounds)]
+        subprocess.run(its_own, env=os.environ | dict(PYTHONPATH=str(args.old.resolve())), check=True)
         print('\nThis one:')
     measure(args.images, args.rounds)
