@@ -1,4 +1,4 @@
-"""Draws the figures of the README that show trainings: `images/time_to_accuracy.png` and `images/brief_curve.png`.
+"""Draws the figures of the README that show trainings: `time_to_accuracy.png`, `brief_curve.png` and `whole_brief.png` in `images`.
 
     python bench/figures.py
 
@@ -11,6 +11,9 @@ import matplotlib
 matplotlib.use('agg')
 import matplotlib.pyplot as plt
 import pandas as pd
+
+from cifar9.models import list_pretrained, pretrained_folder
+from cifar9.runs import read_run
 
 here = Path(__file__).parent
 images = here.parent/'images'
@@ -69,6 +72,26 @@ def brief_curve():
     fig.savefig(images/'brief_curve.png', dpi=110)
 
 
+def whole_brief():
+    "Test accuracy over epochs of the networks in the package that were trained on the brief's augmentations"
+    fig,ax = plt.subplots(figsize=(8,3.8), layout='constrained')
+    last = original['test_accuracy'].iloc[-1]
+    ax.plot(original['epoch'], original['test_accuracy'], color='C7', lw=1.2, label=f'the original: {last:.2f} %')
+    for name in list_pretrained():
+        run = read_run(pretrained_folder(name))
+        if not run.config['settings'].get('brief_aug'): continue
+        label = f"{name}: {run.metrics['accuracy']:.2%}".replace('%', ' %')
+        ax.plot(run.history['epoch'], 100*run.history['accuracy'], lw=1.2, label=label)
+    ax.axhline(85, color='k', lw=.8, ls=':')
+    ax.set_ylim(55, 95)
+    ax.set_xlabel('epoch')
+    ax.set_ylabel('test accuracy, %')
+    ax.grid(alpha=.3)
+    ax.legend(loc='lower right', fontsize=9)
+    fig.savefig(images/'whole_brief.png', dpi=110)
+
+
 if __name__ == '__main__':
     time_to_accuracy()
     brief_curve()
+    whole_brief()
