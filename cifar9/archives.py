@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from .datasets import expand_home
+
 # %% ../nbs/01_archives.ipynb #a7c41007
 class _PickledArray:
     "Replaces NumPy's array and data type in a pickle, and keeps what the pickle says about them"
@@ -91,7 +93,7 @@ def archive_files(
 ):
     "Yield the files of an archive that `pattern` finds, in memory, as `(match, file)`"
     try:
-        for member,file in _members(path):
+        for member,file in _members(expand_home(path)):
             match = pattern.search(member.name)
             if not match: continue
             content = io.BytesIO()

@@ -8,6 +8,7 @@ __all__ = ['previous_checkpoint', 'save_checkpoint', 'load_checkpoint', 'Continu
 # %% ../nbs/13_checkpoint.ipynb #afff3ab8
 import io, pickle, random
 from pathlib import Path
+from reprlib import repr as short_repr
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np, torch
@@ -15,7 +16,7 @@ from fastai.callback.core import Callback
 from fastai.learner import Learner
 from fastcore.foundation import L
 
-from .datasets import atomic_write
+from .datasets import atomic_write, expand_home
 
 # %% ../nbs/13_checkpoint.ipynb #07ff7b63
 def _plain(o):
@@ -39,7 +40,7 @@ def previous_checkpoint(
     file:str|Path,
 )->Path:
     "Where the checkpoint before the one in `file` is kept"
-    file = Path(file)
+    file = expand_home(file)
     return file.with_name(f'{file.stem}_previous{file.suffix}')
 
 # %% ../nbs/13_checkpoint.ipynb #512133f9
@@ -51,7 +52,7 @@ def save_checkpoint(
     record:dict=None,  # anything else to keep: tensors, numbers, strings, lists and dicts
 ):
     "Write all that `load_checkpoint` needs to continue the training at its next batch"
-    file,begun = Path(file),learn.dls.train.epoch_counter.epoch
+    file,begun = expand_home(file),learn.dls.train.epoch_counter.epoch
     state = dict(
         epoch=epoch, batches=batches, record=record or {},
         last_epoch=begun-1 if batches else begun, # of the loader; it counts on when the next epoch begins
@@ -65,11 +66,37 @@ def save_checkpoint(
         if file.exists(): file.replace(previous_checkpoint(file))
 
 # %% ../nbs/13_checkpoint.ipynb #50ecdbd0
-_damage = (RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError, BadZipFile, pickle.UnpicklingError)
+_damage = (RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError, AssertionError, OverflowError, BadZipFile,
+           pickle.UnpicklingError)
+
+def _is_count(value): return type(value) is int and 0 <= value < 10**12
+def _is_dict(value): return isinstance(value, dict)
+
+_rules = dict( # key of a checkpoint: a function that says whether a value is allowed
+    epoch=_is_count,
+    batches=_is_count,
+    last_epoch=lambda v: _is_count(v+1),
+    train_iter=_is_count,
+    pct_train=lambda v: isinstance(v, (int,float)) and 0 <= v <= 1,
+    record=_is_dict,
+    model=_is_dict,
+    opt=_is_dict,
+    random=_is_dict)
+
+def _check_state(state):
+    "Raise a ValueError unless the values of a checkpoint are of the right kind"
+    for key,is_allowed in _rules.items():
+        if not is_allowed(state[key]): raise ValueError(f'{key} is {short_repr(state[key])}')
+    before = _random_states()
+    try: _set_random_states(state['random']) # whether it can be set
+    finally: _set_random_states(before)
 
 def _read_checked(file):
-    "The state in a checkpoint whose checksums are right"
-    with ZipFile(file) as archive: damaged = archive.testzip()
+    "The state in a checkpoint whose checksums are right; torch does not compress, so a file with larger parts is not torch's"
+    if not file.is_file(): raise BadZipFile('not a file')
+    with ZipFile(file) as archive:
+        if sum(part.file_size for part in archive.infolist()) > file.stat().st_size: raise BadZipFile('its parts are larger than itself')
+        damaged = archive.testzip()
     if damaged: raise BadZipFile(f'{damaged} has another checksum')
     return torch.load(file, map_location='cpu', weights_only=True)
 
@@ -86,11 +113,12 @@ def load_checkpoint(
     file:str|Path, # written by `save_checkpoint`
 )->dict:           # `epoch`, `batches`, `record`, `file` and what `ContinueEpoch` needs; None if there is no checkpoint
     "Restore the state in `file`, or the one before it if `file` is damaged"
-    candidates = [f for f in (Path(file), previous_checkpoint(file)) if f.exists()]
+    candidates = [f for f in (expand_home(file), previous_checkpoint(file)) if f.exists()]
     reasons = []
     for candidate in candidates:
         try:
             state = _read_checked(candidate)
+            _check_state(state)
             _restore(learn, state)
             return state | dict(file=candidate)
         except _damage as e: reasons.append(f"'{candidate}' ({' '.join(str(e).split())[:80] or type(e).__name__})")

@@ -17,7 +17,7 @@ from fastai.data.external import URLs, fastai_path, untar_data
 from fastcore.xdg import xdg_cache_home
 
 from .archives import archive_files, read_limited, unpickle, unpickling_errors
-from .datasets import ImageArrays, atomic_write, make_shapes10
+from .datasets import ImageArrays, atomic_write, expand_home, make_shapes10
 from .own_images import decode_files, open_image, read_folder
 
 # %% ../nbs/01_cifar10.ipynb #24e86550
@@ -90,7 +90,7 @@ def _read_archive(path):
 # %% ../nbs/01_cifar10.ipynb #95848ae6
 def _find_reader(path):
     "The reader for the layout at `path`, and the folder or archive to read: `(reader, root)`"
-    path = Path(path)
+    path = expand_home(path)
     if not path.exists():
         raise FileNotFoundError(f"'{path}' not found; give an existing folder or archive, or no path to search the default places")
     if path.is_file(): return _read_archive, path
@@ -121,7 +121,7 @@ def find_cifar100(
     path:str|Path, # folder `cifar-100-python`, its parent, or an archive whose name begins with cifar-100
 )->Path:           # the folder or the archive; None: there is none
     "Find the official files of CIFAR-100 at a path"
-    path = Path(path)
+    path = expand_home(path)
     if path.is_file() and path.name.startswith('cifar-100'): return path
     for root in (path, path/'cifar-100-python'):
         if all((root/name).is_file() for name in ('meta','train','test')): return root
@@ -141,7 +141,7 @@ def read_cifar100(
     path:str|Path, # folder or archive, from `find_cifar100`
 )->ImageArrays:    # uint8 0-255 `(60000,32,32,3)`, 100 classes
     "Read the official files of CIFAR-100, with its fine labels ([Krizhevsky 2009](https://www.cs.toronto.edu/~kriz/cifar.html))"
-    path = Path(path)
+    path = expand_home(path)
     try:
         pickles = _cifar100_pickles(path)
         classes = [name.decode() for name in pickles['meta'][b'fine_label_names']]
@@ -158,9 +158,9 @@ def find_cifar10(
     path:str|Path=None, # folder or archive; None: `$CIFAR9_DATA`, then fastai's data folder, then a download into it
 )->tuple:               # `(path, how it was found)`
     "Find CIFAR-10 on disk, or download it"
-    if path is not None: return Path(path).expanduser(), 'from the path argument'
+    if path is not None: return expand_home(path), 'from the path argument'
     variable = os.environ.get('CIFAR9_DATA')
-    if variable: return Path(variable).expanduser(), 'from $CIFAR9_DATA'
+    if variable: return expand_home(variable), 'from $CIFAR9_DATA'
     folder = fastai_path('data')/'cifar10'
     if folder.exists(): return folder, "in fastai's data folder"
     return _download(folder), 'downloaded by fastai'
@@ -200,7 +200,7 @@ def verify_cifar10(data:ImageArrays):
 # %% ../nbs/01_cifar10.ipynb #8b643a88
 def cache_folder()->Path:
     "Folder for decoded images: `$CIFAR9_CACHE`, else `cifar9` in the cache folder of the system"
-    return Path(os.environ.get('CIFAR9_CACHE') or xdg_cache_home()/'cifar9').expanduser()
+    return expand_home(os.environ.get('CIFAR9_CACHE') or xdg_cache_home()/'cifar9')
 
 def _entries(folder):
     "Every file and folder below `folder`, in a fixed order"
@@ -296,7 +296,7 @@ def load_data(
 )->ImageArrays:
     "Load a data set by its name or from a path"
     if str(data) == 'shapes10': return make_shapes10(size=size)
-    path = None if str(data) == 'cifar10' else Path(data).expanduser()
+    path = None if str(data) == 'cifar10' else expand_home(data)
     if path and path.is_dir() and not _is_cifar10(path) and not find_cifar100(path):
         decode = partial(_decode_cached, decode=_with_progress if progress else decode_files)
         return read_folder(path, size, fit, skip_damaged, decode)

@@ -223,8 +223,9 @@ def show(
     "Write a figure of a run or a model."
     import matplotlib
     matplotlib.use('Agg') # needs no display
+    from cifar9.datasets import expand_home
     from cifar9.show import figure
-    out = out or Path(f'{kind}.png')
+    out = expand_home(out or f'{kind}.png')
     if out.suffix not in ('.png','.svg','.pdf'): raise ValueError(f"out is '{out}', expected a file that ends in .png, .svg or .pdf")
     if not out.parent.is_dir(): raise FileNotFoundError(f"out is '{out}', but there is no folder '{out.parent}'; create it first")
     fig = figure(kind, runs_or_models, data, method)
@@ -266,9 +267,10 @@ def summary(
     as_json: bool = _as_json,
 ):
     "Print the layer table."
+    from cifar9.datasets import expand_home
     from cifar9.models import create_model, load_model
     from cifar9.summary import layer_table
-    net = load_model(model) if Path(model).is_dir() else create_model(model)
+    net = load_model(model) if expand_home(model).is_dir() else create_model(model)
     table = layer_table(net, columns=[name.strip() for name in columns.split(',')], functions=functions)
     return _answer(table.to_dict(), str(table), as_json)
 
@@ -288,8 +290,9 @@ def check(
 
 def _brief_report(run_or_model):
     "The `BriefReport` of a run, of a model with weights, or of a network by name"
+    from cifar9.datasets import expand_home
     from cifar9.models import create_model, list_pretrained
-    if Path(run_or_model).is_dir() or run_or_model in list_pretrained():
+    if expand_home(run_or_model).is_dir() or run_or_model in list_pretrained():
         from cifar9.runs import check_run
         return check_run(run_or_model)
     from cifar9.brief import check_brief

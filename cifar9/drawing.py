@@ -10,6 +10,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from itertools import groupby
 from math import ceil
+from os.path import expanduser
 from pathlib import Path
 from typing import NamedTuple
 
@@ -291,6 +292,7 @@ def draw_architecture(
         top += height
     fig.subplots_adjust(0, 0, 1, 1)
     if file is not None:
-        metadata = {'Date':None} if str(file).endswith('.svg') else None
+        file = expanduser(file)
+        metadata = {'Date':None} if file.endswith('.svg') else None
         with plt.rc_context({'svg.hashsalt':'cifar9'}): fig.savefig(file, dpi=150, metadata=metadata) # the same network gives the same file
     return fig

@@ -11,12 +11,14 @@ import json
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from reprlib import repr as short_repr
 from tempfile import TemporaryDirectory
 
 import numpy as np, torch
 from torch import nn
 
-from .datasets import atomic_write, make_shapes10
+from .datasets import atomic_write, expand_home, make_shapes10
+from .config import read_json
 from .models import create_model, list_pretrained, load_model, pretrained_folder, save_model
 from .start import check_classes, load_images
 
@@ -86,7 +88,7 @@ def _about(net):
 
 def _check_file(file, suffix):
     "The path of a file to write, or an error"
-    file = Path(file)
+    file = expand_home(file)
     if file.suffix != suffix: raise ValueError(f"the file is called '{file.name}', expected a name that ends with {suffix}")
     if not file.parent.is_dir(): raise FileNotFoundError(f"no folder '{file.parent}' for {file.name}; create it first")
     return file
@@ -126,7 +128,8 @@ def exported_probabilities(
     bs:int=100,        # batch size
 )->np.ndarray:         # float32, `(N,classes)`
     "Run an exported file"
-    if Path(file).suffix == '.onnx':
+    file = expand_home(file)
+    if file.suffix == '.onnx':
         session = _extra('onnxruntime').InferenceSession(file, providers=['CPUExecutionProvider'])
         def run(batch): return session.run(['probabilities'], {'images':batch})[0]
     else:
@@ -274,22 +277,25 @@ def export_hub(
     license_id:str=None, # on the Hub; None: apache-2.0 for weights of the package, else unknown
 )->Path:                # the folder
     "Write a folder in timm's form: `config.json`, `model.safetensors` and `README.md`"
-    folder,model = Path(folder), _trained_model(source)
+    folder,model = expand_home(folder), _trained_model(source)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"'{folder}' exists and is not an empty folder; choose another")
     is_ours = isinstance(source, str) and source in list_pretrained()
     about = {key:model.config[key] for key in ('size','fit') if key in model.config} | dict(data=_data_name(model.config))
-    folder.mkdir(parents=True, exist_ok=True)
     card = _card(model, license_id or ('apache-2.0' if is_ours else 'unknown'), _accuracy(source))
+    folder.mkdir(parents=True, exist_ok=True)
     with atomic_write(folder/'README.md') as part: part.write_text(card)
     return save_model(model, folder, model.config['classes'], model.config['mean'], model.config['std'], **about, **_timm_keys(model))
 
 def _accuracy(source):
     "Test accuracy in the `metrics.json` of a run folder or of weights in the package; None without one"
     if isinstance(source, nn.Module): return None
-    folder = Path(source) if Path(source).is_dir() else pretrained_folder(source)
+    folder = expand_home(source)
+    if not folder.is_dir(): folder = pretrained_folder(source)
     file = folder/'metrics.json'
-    return json.loads(file.read_text()).get('accuracy') if file.exists() else None
+    accuracy = read_json(file).get('accuracy') if file.exists() else None
+    if accuracy is None or type(accuracy) in (int,float) and 0 <= accuracy <= 1: return accuracy
+    raise ValueError(f"'{file}' is damaged (accuracy is {short_repr(accuracy)}, expected 0 to 1); copy it again, or evaluate the run")
 
 # %% ../nbs/16_export.ipynb #e1600027
 formats = dict(onnx=export_onnx, int8=export_int8, torch=export_torch, hub=export_hub) # name: function

@@ -8,7 +8,7 @@ __all__ = ['models', 'register_model', 'BlockNet', 'dilated_net', 'strided_net',
            'list_models', 'save_model', 'load_model']
 
 # %% ../nbs/10_models.ipynb #f6a7f9d6
-import difflib, inspect, json, os
+import difflib, inspect, json
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import wraps
@@ -23,7 +23,7 @@ from torch import nn
 from .blocks import BlueprintBlock, DilatedBlock, OutputBlock, ResidualPair, activation, blueprint_unit, conv_unit
 from .blocks import depthwise_separable_conv, norm_act_drop, separable_unit, sequential
 from .config import read_config
-from .datasets import atomic_write
+from .datasets import atomic_write, expand_home
 
 # %% ../nbs/10_models.ipynb #4ac89daa
 models = {} # name: model function
@@ -189,9 +189,10 @@ def save_weights(
 # %% ../nbs/10_models.ipynb #10a5e409
 def _read_tensors(file):
     "`{name: tensor}` of a safetensors file"
-    if not os.path.isfile(file): raise FileNotFoundError(f"no weights at '{file}', expected a file that `save_weights` wrote")
+    file = expand_home(file)
+    if not file.is_file(): raise FileNotFoundError(f"no weights at '{file}', expected a file that `save_weights` wrote")
     try: return load_file(file)
-    except (SafetensorError, RuntimeError, ValueError, LookupError) as e:
+    except (SafetensorError, RuntimeError, ValueError, LookupError, MemoryError) as e:
         reason = str(e).splitlines()[0]
         raise ValueError(f"'{file}' is not a complete safetensors file ({reason}); copy it again, or train again") from e
 
@@ -316,7 +317,7 @@ def save_model(
     **about,          # more keys for `config.json`: data, accuracy, ...
 )->Path:              # the folder
     "Write `config.json` and `model.safetensors`, the files that `load_model` reads"
-    folder,classes = Path(folder),list(classes)
+    folder,classes = expand_home(folder),list(classes)
     name,args = _made_by(model)
     n_out = args.get('n_out', 10)
     if len(classes) != n_out: raise ValueError(f'got {len(classes)} classes for {n_out} scores, expected a name for each score')
@@ -347,7 +348,7 @@ def _read_model(file):
 # %% ../nbs/10_models.ipynb #10a5e406
 def _model_folder(source):
     "`source` if it is a folder with a model, else the folder of the weights in the package"
-    folder = Path(os.path.expanduser(source))
+    folder = expand_home(source)
     if not folder.exists():
         if str(source) in models: return pretrained_folder(str(source))
         known = ', '.join(list_pretrained())

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from .datasets import ImageArrays, held_out
+from .datasets import ImageArrays, expand_home, held_out
 
 # %% ../nbs/00_own_images.ipynb #5dc4c666
 max_pixels = 50_000_000    # of an image in memory: 200 MB at 4 bytes a pixel
@@ -32,7 +32,8 @@ def open_image(
 )->Image.Image:    # the first frame, completely read
     "Open an image file; an error is one sentence with the path"
     path = file if name is None else name
-    if isinstance(file, (str,os.PathLike)) and not os.path.isfile(file): raise _no_file(Path(file))
+    if isinstance(file, (str,os.PathLike)): file = expand_home(file)
+    if isinstance(file, Path) and not file.is_file(): raise _no_file(file)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore') # Pillow warns of sizes that `max_pixels` refuses, and of what it repairs
         try: img = Image.open(file)
@@ -191,6 +192,7 @@ def image_files(
     "Files in `folder` and in all folders below it that may be images; never a folder that contains `folder`, or one twice"
     suffixes = {suffix for suffix,name in Image.registered_extensions().items() if name in Image.OPEN} | {''}
     found = []
+    folder = expand_home(folder)
     visited = {*map(str, Path(os.path.realpath(folder)).parents)}
     for path,folders,files in os.walk(folder, followlinks=True):
         real = os.path.realpath(path)
@@ -219,7 +221,7 @@ def list_folder(
     root:str|Path, # with `train|valid|test/<class>/*` or `<class>/*`
 )->list:           # a `FolderFile` for each file that may be an image
     "Find the images in a folder"
-    root = Path(root)
+    root = expand_home(root)
     splits = {folder: _split_names[folder.name.lower()] for folder in _folders(root) if folder.name.lower() in _split_names}
     if 'train' not in splits.values(): splits = {root: 'train'}
     if 'test' not in splits.values(): splits = {folder: split.replace('valid', 'test') for folder,split in splits.items()}
@@ -302,7 +304,7 @@ def read_folder(
     decode=decode_files,     # function of paths, `size` and `fit`
 )->ImageArrays:              # uint8 0-255 `(N,size,size,3)`; `notes` says what was held out or left out
     "Read your own images"
-    root = Path(root)
+    root = expand_home(root)
     files = list_folder(root)
     classes = _classes(files, root)
     pixels,errors = decode([f.path for f in files], size, fit)

@@ -7,7 +7,7 @@ __all__ = ['read_run', 'plot_curves', 'evaluation_learner', 'evaluate', 'train',
 
 # %% ../nbs/13_runs.ipynb #b718cce6
 import json, math, os, time
-import matplotlib.pyplot as plt, numpy as np, pandas as pd, torch, torch.nn.functional as F
+import matplotlib.pyplot as plt, numpy as np, torch, torch.nn.functional as F
 from contextlib import contextmanager, nullcontext
 from datetime import datetime, timezone
 from fastai.callback.progress import ProgressCallback
@@ -15,11 +15,11 @@ from fastcore.basics import noop
 from pathlib import Path
 from torch import distributed, nn
 from types import SimpleNamespace
-from .datasets import ImageArrays, atomic_write
+from .datasets import ImageArrays, atomic_write, expand_home
 from .loaders import cifar_dls
 from .augment import AlbumentationsTransform, flip_shift_tfms
 from .brief import BriefReport, Rule, check_brief
-from .config import read_config, read_json as _read_json
+from .config import naming, read_config, read_json as _read_json
 from .models import create_model, load_model, pretrained_folder, save_weights
 from .learner import cifar_learner
 from .ranks import AverageGradients, from_first_rank, n_ranks, process_group
@@ -28,17 +28,9 @@ from .recipes import config_learner, judge_augmentations, training_config
 from .start import check_classes, check_size, check_tracker, data_name, load_images
 from .start import start_model, reduce_batch_size, take_weights, tracking
 from .checkpoint import ContinueEpoch, load_checkpoint, previous_checkpoint
-from .recorder import RunRecorder, TrainingFailed, machine, peak_memory, stop_signals, versions
+from .recorder import RunRecorder, TrainingFailed, check_minutes, machine, peak_memory, read_history, stop_signals, versions
 
 # %% ../nbs/13_runs.ipynb #7f6b6d7a
-_columns = dict.fromkeys(('train_loss','train_accuracy','valid_loss','accuracy','lr','seconds'), float) | dict(epoch=int)
-
-def _read_history(file):
-    "The table in a `history.csv`"
-    if not file.is_file(): raise ValueError(f"'{file}' is not a file; train again into another folder")
-    try: return pd.read_csv(file).astype(_columns)
-    except (ValueError, LookupError) as e: raise ValueError(f"'{file}' is damaged ({e}); train again into another folder") from e
-
 def _write_json(content, file):
     with atomic_write(file) as part: part.write_text(json.dumps(content, indent=1, allow_nan=False)+'\n')
 
@@ -56,12 +48,12 @@ def read_run(
     run:str|Path,      # folder that `train` wrote
 )->SimpleNamespace:    # `path`, `config`, `history` (a DataFrame) and `metrics`, None where there is no file yet
     "The record of a run folder"
-    folder = Path(run)
+    folder = expand_home(run)
     history,metrics = folder/'history.csv', folder/'metrics.json'
     return SimpleNamespace(
         path=folder,
         config=_read_config(folder),
-        history=_read_history(history) if history.exists() else None,
+        history=read_history(history) if history.exists() else None,
         metrics=_read_json(metrics) if metrics.exists() else None)
 
 # %% ../nbs/13_runs.ipynb #51f52acc
@@ -141,7 +133,7 @@ _run_files = 'config.json','history.csv','metrics.json','model.safetensors','cur
 
 def _new_folder(out, config):
     "Path of the folder for a new run: `out`, or the next free one in `runs`"
-    folder,n = Path(out or 'runs').expanduser(), 1
+    folder,n = expand_home(out or 'runs'), 1
     if out is None:
         name = f"{config['model']}-{Path(config['data']).name}"
         while (folder/f'{name}-{n}').exists(): n += 1
@@ -221,6 +213,9 @@ def _resume(learn, folder, config, images):
                          'name the data that it was started with')
     file = folder/'checkpoint.pt'
     state = load_checkpoint(learn, file)
+    n_epochs = config['settings']['epochs']
+    if state and state['epoch'] > n_epochs:
+        raise ValueError(f"'{state['file']}' is from epoch {state['epoch']}, but config.json says {n_epochs} epochs; copy the run again")
     if state is None or state['file'] == file: return state, _changes(config)
     if this_rank() == 0: file.unlink(missing_ok=True) # damaged; the next save would replace the intact one by it
     return state, [*_changes(config), f"'{file}' is missing or damaged; the run continues from '{state['file'].name}'"]
@@ -266,17 +261,18 @@ def _one_sentence(bs):
 
 # %% ../nbs/13_runs.ipynb #6c4749fb
 def _old_run(resume):
-    "Folder and configuration of a run to continue, on a GPU only if there is one"
-    folder = Path(resume).expanduser()
+    "Folder and configuration of a run to continue, on the GPU of this machine if there is one"
+    folder = expand_home(resume)
     config = _read_config(folder)
     _refuse_done(folder, config)
-    if config['device'].startswith('cuda'): config['device'] = None
+    if not config['device'].startswith('cpu'): config['device'] = None
     return folder, config
 
-def _prepare(config, images):
-    "The `Learner` of this rank, and the call that trains it"
-    learn,fit_epochs = config_learner(config, images.during_training())
-    check_size(learn.model, images)
+def _prepare(config, images, file):
+    "The `Learner` of this rank, and the call that trains it; an error names `file` if `config` comes from one"
+    with naming(file):
+        learn,fit_epochs = config_learner(config, images.during_training())
+        check_size(learn.model, images)
     if config.get('start_from'): take_weights(learn.model, config['start_from'])
     if n_ranks() > 1:
         share_items(learn.dls)
@@ -321,6 +317,7 @@ def train(
     **settings,                 # of the recipe: epochs, lr, bs, ...
 )->SimpleNamespace:             # as `read_run`
     "Train into a run folder; the same seed, precision and number of threads give the same weights on the same machine"
+    check_minutes(checkpoint_minutes)
     with process_group():
         if resume is None:
             config = training_config(data, start_model(start_from, model), recipe, tfms, settings, seed=seed, valid=valid,
@@ -334,7 +331,7 @@ def train(
         images = load_images(config, data if isinstance(data, ImageArrays) else None, progress)
         chooses_bs = resume is None and settings.get('bs') is None
         notes = [*images.notes, *(reduce_batch_size(config, images) if chooses_bs else [])]
-        learn,fit_epochs = _prepare(config, images)
+        learn,fit_epochs = _prepare(config, images, folder/'config.json' if resume else None)
         say = log or (print if progress else noop)
         with _only_process(folder):
             start = _start if resume is None else _resume
@@ -366,7 +363,7 @@ def check_run(
     run_or_model:str|Path, # run folder, or name of a model with weights in the package
 )->BriefReport:            # prints as a table; its attribute `passed` is the answer
     "Check all four parts of the brief: the design is measured on the network, augmentations and accuracy are read from the record"
-    folder = Path(run_or_model).expanduser()
+    folder = expand_home(run_or_model)
     if not folder.exists(): folder = pretrained_folder(str(run_or_model))
     config = _read_config(folder, ('model','classes'))
     args = config.get('args', {}) | dict(n_out=len(config['classes']))

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from torch import nn
 
-from .datasets import ImageArrays
+from .datasets import ImageArrays, expand_home
 from .augment import AlbumentationsTransform, brief_tfms, show_augmented
 from .drawing import draw_architecture
 from .models import create_model, load_model
@@ -47,8 +47,9 @@ def measure(
 def _name(run_or_model):
     "Name of a network in a title"
     if isinstance(run_or_model, nn.Module): return getattr(run_or_model, 'made_by', [type(run_or_model).__name__])[0]
-    if not Path(run_or_model).is_dir(): return str(run_or_model)
-    return f"{read_run(run_or_model).config['model']}, {Path(run_or_model).resolve().name}"
+    folder = expand_home(run_or_model)
+    if not folder.is_dir(): return str(run_or_model)
+    return f"{read_run(folder).config['model']}, {folder.resolve().name}"
 
 # %% ../nbs/14_show.ipynb #4b505c09
 def _finish(fig, title):
@@ -182,7 +183,7 @@ def _network(run_or_model):
     if isinstance(run_or_model, nn.Module): return run_or_model
     try: return load_model(run_or_model)
     except ValueError:
-        if Path(run_or_model).is_dir(): raise
+        if expand_home(run_or_model).is_dir(): raise
         return create_model(run_or_model)
 
 def plot_augmentation(

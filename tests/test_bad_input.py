@@ -17,9 +17,11 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]/'bench'))
 import trust
+from cifar9.export import export_hub
 from cifar9.inference import Predictor, find_images
 from cifar9.models import create_model, load_model, save_model, save_weights
 from cifar9.recipes import recipe_settings
+from cifar9.recorder import read_history
 from cifar9.runs import read_run
 import test_hostile
 from test_hostile import check
@@ -122,6 +124,23 @@ def test_a_pipe_in_a_run_is_not_waited_for(file, tmp_path):
     (run/file).unlink()
     os.mkfifo(run/file)
     with pytest.raises((ValueError, OSError), match=file): read_run(run)
+    if file == 'metrics.json':
+        with pytest.raises(OSError, match=file): export_hub(run, tmp_path/'hub')
+        assert not (tmp_path/'hub').exists()
+
+
+@pytest.mark.parametrize('accuracy', ['a', -1, [1], math.nan])
+def test_an_accuracy_that_is_none_is_not_written_into_a_card(accuracy, tmp_path):
+    run = tmp_path/'run'
+    shutil.copytree(Path(__file__).parents[1]/'images'/'fast_1', run)
+    (run/'metrics.json').write_text(json.dumps(dict(accuracy=accuracy)))
+    with pytest.raises(ValueError, match="metrics.json' is damaged"): export_hub(run, tmp_path/'hub')
+
+
+def test_a_history_of_another_shape_is_one_line(tmp_path):
+    (tmp_path/'history.csv').write_text('a,b\n1,2\n1,2,3\n')
+    with pytest.raises(ValueError, match="history.csv' is damaged") as e: read_history(tmp_path/'history.csv')
+    assert '\n' not in str(e.value)
 
 
 def test_the_cache_folder_may_be_a_file(tmp_path, monkeypatch):

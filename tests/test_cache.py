@@ -75,8 +75,8 @@ def test_a_part_that_another_process_has_just_finished_is_no_error(own, tmp_path
 
 
 def start_data(path, cache):
-    command = [sys.executable, '-m', 'cifar9', 'data', '--path', path]
-    return subprocess.Popen(command, env=os.environ | dict(CIFAR9_CACHE=str(cache)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command,env = [sys.executable, '-m', 'cifar9', 'data', '--path', path], os.environ | dict(CIFAR9_CACHE=str(cache))
+    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.mark.real

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,13 @@ def test_mutated_pickles(): check(trust.pickle_cases(400), least=200)
 
 
 def test_damaged_files_of_a_run(folder): check(trust.part_of(trust.damage_cases(folder), .08), least=20)
+
+
+def test_pipes_devices_and_giants_in_a_run(folder):
+    cases = [case for case in trust.damage_cases(folder) if any(kind in case[0] for kind in ('pipe','zero_device','sparse','bomb'))]
+    start = time.perf_counter()
+    check(cases, least=30)
+    print(f'{(time.perf_counter()-start)/len(cases):.1f} s each')
 
 
 def test_an_evil_pickle_is_not_executed(folder):

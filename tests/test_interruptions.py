@@ -2,6 +2,7 @@
 
 Each piece of a training is a process that was forked from one that has imported everything."""
 import json
+import math
 import multiprocessing
 import random
 import resource
@@ -270,3 +271,60 @@ def test_a_home_folder_is_expanded(tmp_path, monkeypatch):
     assert run.path == tmp_path/'run'
     with pytest.raises(ValueError, match='is done, all 1 epochs'): train(resume='~/run')
     assert not Path('~').exists()
+
+
+def change_config(folder, **changes):
+    file = folder/'config.json'
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+@pytest.mark.parametrize('key, value, reason', [
+    ('recipe', 'slow', "unknown recipe 'slow'"),
+    ('model', 'slow_net', "unknown model 'slow_net'"),
+    ('valid', 7, 'cannot hold out 7'),
+    ('settings', {'lr':-1}, 'lr is -1'),
+    ('settings', {'epochs':'a'}, "epochs is 'a'"),
+    ('settings', {'rate':1}, "no setting 'rate'"),
+    ('augmentation', [{}], 'the augmentation of the config cannot be made again'),
+    ('augmentation', [3], 'the augmentation of the config cannot be made again'),
+    ('augmentation', [{'train':{'__class_fullname__':'os.system'}}], 'the augmentation of the config cannot be made again')])
+def test_what_is_wrong_in_a_record_names_the_file_on_resume(stopped, key, value, reason):
+    change_config(stopped, **{key:value})
+    with pytest.raises(ValueError) as e: train(shapes(), resume=stopped, progress=False)
+    assert str(e.value).startswith(f"'{stopped/'config.json'}' is damaged") and reason in str(e.value)
+    assert (stopped/'checkpoint.pt').exists()
+
+
+def test_a_run_of_another_kind_of_device_continues_here(stopped, uninterrupted):
+    change_config(stopped, device='xpu:0')
+    assert_same(finish(stopped), uninterrupted('fast'))
+
+
+def test_fewer_epochs_than_a_checkpoint_has_do_not_finish_it(stopped):
+    config = json.loads((stopped/'config.json').read_text())
+    change_config(stopped, settings=config['settings'] | dict(epochs=1))
+    with pytest.raises(ValueError, match='is from epoch 2, but config.json says 1 epochs'): train(shapes(), resume=stopped, progress=False)
+    assert not (stopped/'model.safetensors').exists()
+
+
+@pytest.mark.parametrize('changes, reason', [
+    (dict(epoch=99), 'is from epoch 99, but config.json says 3 epochs'),
+    (dict(epoch=3), 'no row for each of its 3 epochs'),
+    (dict(record=None), 'record is None'),
+    (dict(record={}), 'no row for each of its 2 epochs'),
+    (dict(epoch='a'), "epoch is 'a'"),
+    (dict(random={}), 'torch'),
+    (dict(last_epoch=math.nan), 'last_epoch is nan')])
+def test_a_forged_checkpoint_is_one_sentence(stopped, changes, reason):
+    file = stopped/'checkpoint.pt'
+    torch.save(torch.load(file, weights_only=True) | changes, file)
+    (stopped/'checkpoint_previous.pt').unlink()
+    with pytest.raises(ValueError, match=reason) as e: train(shapes(), resume=stopped, progress=False)
+    assert str(file) in str(e.value) and '\n' not in str(e.value)
+
+
+@pytest.mark.parametrize('minutes', [None, '5', -1, math.nan])
+def test_minutes_that_are_no_number_are_one_sentence_before_anything_is_written(tmp_path, minutes):
+    with pytest.raises(ValueError, match='expected a number of 0 or more'):
+        train(shapes(), recipe='fast', epochs=1, out=tmp_path/'run', checkpoint_minutes=minutes, progress=False)
+    assert not (tmp_path/'run').exists()
