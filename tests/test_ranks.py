@@ -97,3 +97,24 @@ def test_a_rank_that_dies_ends_the_job_with_a_checkpoint_that_one_process_contin
     assert resumed.returncode == 0, resumed.stderr
     assert 'ranks was 2 and is 1' in resumed.stderr
     assert read_run(out).history.epoch.tolist() == [1,2,3]
+
+
+@pytest.mark.slow
+def test_accelerate_launch_trains_as_one_process_does(tmp_path):
+    "`--multi_gpu` is accelerate's word for several processes; without GPUs, they compute on the CPU"
+    pytest.importorskip('accelerate')
+    settings = dict(epochs=1, bs=200, lr=.001)
+    options = ['--recipe', 'fast', '--epochs', '1', '--bs', '200', '--lr', '.001', '--precision', 'fp32', '--sync-norm']
+    launch = ['--multi_gpu', '--num_processes', '2', '--num_machines', '1', '--main_process_port', '0', '--mixed_precision', 'no']
+    command = [sys.executable, '-m', 'accelerate.commands.launch', *launch, '-m', 'cifar9', 'train', '--data', 'shapes10', *options]
+    r = subprocess.run([*command, '--out', tmp_path/'together'], capture_output=True, text=True)
+    assert r.returncode == 0, r.stderr
+    together = read_run(tmp_path/'together')
+    alone = train('shapes10', recipe='fast', precision='fp32', out=tmp_path/'alone', progress=False, **settings)
+    assert (together.config['machine']['ranks'], together.metrics['n']) == (2, 1000)
+    assert r.stdout.count('run folder:') == 1 # of two processes, the first one prints
+    learn,_ = config_learner(alone.config, make_shapes10())
+    a,b = (weights(load_file(run.path/'model.safetensors')) for run in (alone, together))
+    difference = ((a-b).norm()/(a-weights(learn.model.state_dict())).norm()).item()
+    print(f'accelerate launch: the weights differ by {difference:.1e} of their way')
+    assert difference < 1e-3
