@@ -191,6 +191,7 @@ def _read_tensors(file):
     "`{name: tensor}` of a safetensors file"
     file = expand_home(file)
     if not file.is_file(): raise FileNotFoundError(f"no weights at '{file}', expected a file that `save_weights` wrote")
+    with file.open('rb'): pass # safetensors says of a file that you may not read that it does not exist
     try: return load_file(file)
     except (SafetensorError, RuntimeError, ValueError, LookupError, MemoryError) as e:
         reason = str(e).splitlines()[0]

@@ -1,5 +1,5 @@
 "The installed command: right input; wrong input, which gives one sentence and exit code 2; and files that stay as they are"
-import json, tarfile
+import json, os, subprocess, sys, tarfile
 from pathlib import Path
 
 import numpy as np, pytest
@@ -8,6 +8,7 @@ from PIL import Image
 from cifar9.cifar10 import cifar10_classes
 
 images = Path(__file__).parent.parent/'images'
+command = Path(sys.executable).with_name('cifar9')
 
 
 def check_error(r, *words):
@@ -113,10 +114,29 @@ def test_bad_numbers_and_names(cli, tmp_path):
     check_error(train('--model', 'dilated_nett'), "'dilated_nett'", 'did you mean dilated_net')
     check_error(train('--recipe', 'quick'), "'quick'", 'one_cycle')
     check_error(train('--valid', 'some'), "'some'")
+    check_error(train('--valid', '²'), "valid is '²'")
+    for name in ('model','data','seed','out','device','tfms','log'): check_error(train('--set', f'{name}=1'), f"no setting '{name}'")
+    check_error(train('--set', 'pct_start=2'), 'pct_start is 2')
+    check_error(train('--recipe', 'fast', '--set', 'hole=33'), 'hole is 33')
+    check_error(train('--lr', 1, '--set', 'lr=2'), 'the same setting')
     check_error(train('--precision', 'int8'), "'int8'")
     check_error(cli('train', '--resume', tmp_path/'run', '--epochs', 3), '--epochs')
     check_error(cli('evaluate', tmp_path/'run'), tmp_path/'run')
     assert not (tmp_path/'run').exists()
+
+
+@pytest.mark.skipif(not Path('/dev/full').exists(), reason='there is no device that is always full')
+def test_a_full_stdout_is_one_sentence():
+    env = {name:value for name,value in os.environ.items() if name != 'PYTHONUNBUFFERED'} # the buffer is written at the end
+    r = subprocess.run(f'{command} summary fast_net > /dev/full', shell=True, capture_output=True, text=True, env=env)
+    assert r.returncode == 2 and r.stderr.startswith('cifar9: No space left on device') and r.stderr.count('\n') == 1
+
+
+@pytest.mark.slow
+def test_training_needs_no_stderr(tmp_path):
+    arguments = '--data shapes10 --recipe fast --epochs 1 --bs 500 --out'
+    r = subprocess.run(f'{command} train {arguments} {tmp_path}/run 2>&-', shell=True, stdout=subprocess.PIPE, text=True)
+    assert r.returncode == 0 and 'run folder' in r.stdout
 
 
 def test_a_run_is_never_overwritten(cli, tmp_path):

@@ -2,10 +2,12 @@
 
 `pytest -s tests/test_hostile.py` prints the counts; `pytest -m sweep tests/test_hostile.py` tries all cases."""
 import json
+import re
 import subprocess
 import sys
 import tempfile
 import time
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,14 @@ def test_pipes_devices_and_giants_in_a_run(folder):
     start = time.perf_counter()
     check(cases, least=30)
     print(f'{(time.perf_counter()-start)/len(cases):.1f} s each')
+
+
+def test_the_oldest_torch_that_may_be_installed_has_no_known_hole_in_weights_only():
+    "CVE-2025-32434 is fixed in 2.6, CVE-2026-24747 in 2.10"
+    settings = ConfigParser()
+    settings.read(bench.parent/'settings.ini')
+    major,minor = re.search(r'\btorch>=(\d+)\.(\d+)', settings['DEFAULT']['requirements']).groups()
+    assert (int(major), int(minor)) >= (2,10)
 
 
 def test_an_evil_pickle_is_not_executed(folder):

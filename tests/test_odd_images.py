@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
+from cifar9.inference import fit_image
+
 pytestmark = pytest.mark.skipif(not Path('/proc/self/status').exists(), reason='the peak memory is read from /proc')
 command = Path(sys.executable).with_name('cifar9')
 formats = {'png':'PNG','jpg':'JPEG','webp':'WEBP','gif':'GIF','bmp':'BMP','tiff':'TIFF','ppm':'PPM','ico':'ICO','tga':'TGA','pcx':'PCX',
@@ -134,6 +136,31 @@ def test_every_odd_image_gets_an_answer_or_one_clear_error(odd_files):
     assert counts['other'] == [] and counts['unclear'] == []
     assert counts['answered'] + counts['refused'] == 3*len(odd_files) and counts['refused'] > 50 < counts['answered']
     assert counts['peak'] < gigabyte
+
+
+gradient = np.tile(np.arange(0, 256, 8, dtype=np.uint8), (32,1)) # 32x32 pixels, 0 to 248
+
+
+@pytest.mark.parametrize('pixels, mean', [
+    (gradient, 124),
+    (gradient.astype(np.uint16)*257, 124),
+    (gradient.astype(np.uint16), 0), # 16 bits are always divided by 257
+    ((gradient/255).astype(np.float32), 124),
+    (gradient.astype(np.float32), None),
+    (gradient.astype(np.float32)*257, None),
+    (np.full((32,32), np.nan, np.float32), None),
+    (gradient.astype(np.int32), 124),
+    (gradient.astype(np.int32)*4000, None)])
+def test_files_and_arrays_are_scaled_by_their_type_and_not_by_a_guess(pixels, mean, tmp_path):
+    Image.fromarray(pixels).save(tmp_path/'a.tiff')
+    for image in (tmp_path/'a.tiff', Image.fromarray(pixels), pixels, pixels.astype(pixels.dtype.newbyteorder('>'))):
+        if mean is None:
+            with pytest.raises(ValueError, match='expected 0 to'): fit_image(image)
+        else: assert abs(fit_image(image)[0].mean() - mean) < 1
+
+
+def test_an_image_without_pixels_is_an_error():
+    with pytest.raises(ValueError, match='0x0 pixels'): fit_image(Image.new('RGB', (0,0)))
 
 
 def test_the_command_answers_all_others_beside_them(odd_files):

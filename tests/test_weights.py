@@ -1,5 +1,5 @@
 "The weights in the package: the figures on their model cards, measured again, and the files that save_weights writes"
-import json, os, subprocess, sys
+import json, os, subprocess, sys, tempfile
 from importlib.resources import files
 from pathlib import Path
 
@@ -95,3 +95,16 @@ def test_plain_torch_predicts_the_same_classes(name, cifar10, cifar10_path):
     table = predictions(name, cifar10)
     assert len(rows) == len(table) == 10_000
     for image,predicted in zip(table.image, table.predicted): assert label_of[cifar10.test_x[image].tobytes()] == predicted
+
+
+@pytest.mark.skipif(not hasattr(os, 'geteuid'), reason='there are no users to switch to')
+def test_weights_that_may_not_be_read_are_not_called_missing():
+    with tempfile.TemporaryDirectory() as folder: # `tmp_path` is closed to other users
+        os.chmod(folder, 0o755)
+        saved = save_model(create_model('fast_net'), Path(folder)/'saved', [*'abcdefghij'], (.5,.5,.5), (.2,.2,.2))
+        (saved/'model.safetensors').chmod(0)
+        user = os.geteuid()
+        if user == 0: os.seteuid(65534) # root may read everything
+        try:
+            with pytest.raises(PermissionError, match='Permission denied'): load_model(saved)
+        finally: os.seteuid(user)
