@@ -49,6 +49,11 @@ def _sentence(error):
     if from_the_system: return f'{place}{error.strerror}; check the path, the disk, and your rights'
     return ' '.join(str(error).split())
 
+def _forget_output():
+    "Give up what stdout cannot take; Python would try it again at its end, and say so in lines of its own"
+    try: os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError): pass # stdout is not a file
+
 def _fail(sentence, exit_code):
     typer.echo(f'cifar9: {sentence}', err=True)
     return typer.Exit(exit_code)
@@ -63,7 +68,9 @@ def _command(f):
             for line in answer.lines: typer.echo(line)
             sys.stdout.flush()
         except BrokenPipeError: raise # of `| head`, which is no error
-        except (ValueError, OSError) as e: raise _fail(_sentence(e), 2) from e
+        except (ValueError, OSError) as e:
+            if getattr(e, 'errno', None) in _no_space and not e.filename: _forget_output()
+            raise _fail(_sentence(e), 2) from e
         except KeyboardInterrupt as e: raise _fail(str(e) or 'interrupted', getattr(e, 'exit_code', 130)) from None
         if answer.exit_code: raise typer.Exit(answer.exit_code)
     return app.command(f.__name__)(run)
