@@ -28,6 +28,7 @@ from collections import Counter
 from pathlib import Path
 
 os.environ.setdefault('CIFAR9_CACHE', tempfile.mkdtemp())
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from PIL import Image
@@ -39,6 +40,7 @@ from cifar9.datasets import make_shapes10
 from cifar9.export import export_hub
 from cifar9.inference import Predictor, fit_image
 from cifar9.runs import check_run, evaluate, plot_curves, read_run, train
+from cifar9.show import plot_augmentation
 
 seconds_limit = 120
 memory_limit = 12_000_000_000 # bytes of addresses; torch reserves 4 GB of them
@@ -166,7 +168,6 @@ def make_runs(folder):
 def read_all(run): # the table is drawn, too
     record = read_run(run)
     if record.history is not None: plot_curves(record.history)
-    import matplotlib.pyplot as plt
     plt.close('all')
 
 
@@ -178,8 +179,11 @@ def run_calls(done, stopped, work):
         export_hub(done, work/'hub')
     def predict(): return Predictor(done).predict(image).probabilities
     def check(): return str(check_run(done))
+    def show(): plt.close(plot_augmentation(done))
     def resume(): return train(resume=stopped, progress=False).metrics
-    return dict(read_run=lambda: read_all(done), predict=predict, check=check, evaluate=lambda: evaluate(done), hub=hub, resume=resume)
+    def read(): return read_all(done)
+    def measure(): return evaluate(done)
+    return dict(read_run=read, predict=predict, check=check, evaluate=measure, hub=hub, show=show, resume=resume)
 
 
 def on_copies(call, change, sources, copies):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['recipes', 'orthogonalize', 'kernels_last', 'muon', 'whiten_', 'sgd', 'one_cycle', 'brief', 'judge_augmentations',
-           'muon_cycle', 'fast', 'strong', 'recipe_settings', 'training_config', 'config_learner']
+           'muon_cycle', 'fast', 'strong', 'recipe_settings', 'training_config', 'recorded_tfms', 'config_learner']
 
 # %% ../nbs/12_recipes.ipynb #e85cd05a
 import inspect, json, numpy as np, torch, torch.nn.functional as F
@@ -326,7 +326,9 @@ def training_config(
     return config | dict(augmentation=[tfms.to_dict()])
 
 # %% ../nbs/12_recipes.ipynb #eef497a1
-def _recorded_tfms(config):
+def recorded_tfms(
+    config:dict, # of a run: `augmentation`
+)->list:         # an `AlbumentationsTransform` for each record
     "The augmentation of a `config.json`"
     try: return [AlbumentationsTransform.from_dict(record) for record in config['augmentation']]
     except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError) as e:
@@ -352,7 +354,7 @@ def config_learner(
     dls_args = {key:config[key] for key in ('valid','num_workers','seed','device')}
     learner_args = {key:config[key] for key in ('precision','channels_last')}
     check_device(config['device'])
-    if 'augmentation' in config: dls_args['tfms'] = _recorded_tfms(config)
+    if 'augmentation' in config: dls_args['tfms'] = recorded_tfms(config)
     else: _check_sizes(config, images.images.shape[1])
     set_seed(config['seed'])
     return recipes[config['recipe']](images, model, **settings, dls_args=dls_args, learner_args=learner_args)

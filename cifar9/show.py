@@ -14,9 +14,11 @@ from typing import NamedTuple
 from torch import nn
 
 from .datasets import ImageArrays, expand_home
-from .augment import AlbumentationsTransform, brief_tfms, show_augmented
+from .augment import brief_tfms, show_augmented
+from .config import naming
 from .drawing import draw_architecture
 from .models import create_model, load_model
+from .recipes import recorded_tfms
 from .start import load_images
 from .runs import evaluation_learner, read_run
 from .interp import confusion, gradcam, last_features, per_class, plot_calibration, prediction_table
@@ -196,7 +198,8 @@ def plot_augmentation(
     records = config.get('augmentation') or []
     if config and not (records and isinstance(records[0], dict)):
         raise ValueError(f"'{run_or_model}' was trained without augmentation, or does not record it; name another run")
-    tfm = AlbumentationsTransform.from_dict(records[0]) if records else brief_tfms(tuple(images.stats[0]))
+    with naming(None if isinstance(run_or_model, nn.Module) else expand_home(run_or_model)/'config.json'):
+        tfm = recorded_tfms(config)[0] if records else brief_tfms(tuple(images.stats[0]))
     fig = show_augmented(tfm, images.train_x[0], n=11)[0].figure
     return _finish(fig, f'{_name(run_or_model)}: augmentation of {images.name}')
 

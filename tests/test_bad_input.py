@@ -117,6 +117,17 @@ def test_a_missing_device_is_one_sentence(saved):
     with pytest.raises(ValueError, match="device is 'cuda'"): Predictor(saved, device='cuda')
 
 
+@pytest.mark.parametrize('train', [{'transforms':3}, {'__class_fullname__':'os.system'}, [], 3])
+def test_a_wrong_augmentation_names_the_file_when_it_is_shown(train, tmp_path, cli):
+    run = tmp_path/'run'
+    shutil.copytree(Path(__file__).parents[1]/'images'/'fast_1', run)
+    config = json.loads((run/'config.json').read_text())
+    config['augmentation'][0]['train'] = train
+    (run/'config.json').write_text(json.dumps(config))
+    r = cli('show', 'augment', run, '--data', 'shapes10', '--out', tmp_path/'a.png')
+    assert r.returncode == 2 and r.stderr.count('\n') == 1 and "config.json' is damaged" in r.stderr
+
+
 @pytest.mark.parametrize('file', ['history.csv','metrics.json'])
 def test_a_pipe_in_a_run_is_not_waited_for(file, tmp_path):
     run = tmp_path/'run'
