@@ -6,7 +6,7 @@
 __all__ = ['cifar10_mean', 'AlbumentationsTransform', 'split_name', 'show_augmented', 'brief_tfms', 'flip_shift_tfms']
 
 # %% ../nbs/05_augment.ipynb #36cc0ada
-from .keyed import CounterRandom, PREVIEW_EPOCHS, is_same, philox_uniform, restored_generators
+from .keyed import CounterRandom, KeyedDataset, PREVIEW_EPOCHS, is_same, philox_uniform, restored_generators
 from .loaders import KeyedDL, NormalizedImage
 from .pipelines import ( # which checks the version of albumentations
     all_transforms, as_array, as_compose, check_arguments, check_normalizers, check_range, check_targets, is_own, needed_targets,
@@ -29,6 +29,7 @@ from fastai.vision.core import PointScaler
 from fastai.vision.data import get_grid
 from fastcore.basics import patch
 from fasttransform import Transform
+from torch.utils.data import get_worker_info
 
 # %% ../nbs/05_augment.ipynb #7d553fb5
 class AlbumentationsTransform(Transform):
@@ -142,11 +143,14 @@ def logging(self:AlbumentationsTransform):
 
 # %% ../nbs/05_augment.ipynb #2f1c0a17
 def _key_at_random(split_idx):
-    "A key for a sample that has none; warns if a fastai pipeline passes the sample, because its loader should have given a key"
+    "A key for a sample that has none; warns if a loader passes the sample, because it should have given a key"
     if split_idx != _by_hand:
         warnings.warn('AlbumentationsTransform got an item without its key, so the augmentation depends on the number of workers, expected '
                       'a KeyedDL; use TfmdDL in place of DataLoader, call KeyedDL.adopt(dl) of cifar9.loaders on each loader, or give '
                       'item_tfms when you make the loaders', stacklevel=1)
+    elif get_worker_info() and not isinstance(get_worker_info().dataset, KeyedDataset):
+        warnings.warn('AlbumentationsTransform was called in a worker without a key, so the augmentation depends on the number of workers, '
+                      'expected a loader that gives keys; use keyed_loader of cifar9.keyed in place of DataLoader', stacklevel=1)
     return random.getrandbits(63),random.getrandbits(63) # fastai seeds `random` in every worker and epoch
 
 @patch

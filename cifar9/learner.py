@@ -202,8 +202,9 @@ class CifarLearner(Learner):
 
     @contextmanager
     def training_forward(self):
-        "Replace the model's `forward` within this context; afterwards, also after an exception, its class's `forward` is back"
+        "Replace the model's `forward` within this context; it is back afterwards, also after an exception"
         model = self.model
+        own_forward = vars(model).get('forward') # None: it has its class's
         forward = model.forward
         if self.phases:
             twin = one_phase(model)
@@ -211,7 +212,9 @@ class CifarLearner(Learner):
         if self.precision == 'bf16': forward = partial(_in_bf16, forward, self.dls.device.type)
         model.forward = forward
         try: yield
-        finally: vars(model).pop('forward', None)
+        finally:
+            del model.forward
+            if own_forward: model.forward = own_forward
 
 # %% ../nbs/11_learner.ipynb #f986d7dc
 def _resolve_precision(precision, device):

@@ -236,12 +236,23 @@ def check_normalizers(
 _sizing = (A.Resize, A.RandomResizedCrop, A.RandomSizedCrop, A.RandomSizedBBoxSafeCrop, A.CenterCrop, A.RandomCrop,
            A.CropNonEmptyMaskIfExists, A.AtLeastOneBBoxRandomCrop)
 
+def _size_after(t, previous=None):
+    "`(height, width)` that the transform `t`, after the transform `previous`, gives to every image; None if that depends on the image"
+    if isinstance(t, A.OneOf):
+        sizes = {_size_after(child) for child in t.transforms}
+        return sizes.pop() if len(sizes) == 1 else None
+    if isinstance(t, A.Crop): return t.y_max-t.y_min, t.x_max-t.x_min
+    if isinstance(t, A.PadIfNeeded) and isinstance(previous, A.LongestMaxSize):
+        sides,longest = (t.min_height, t.min_width), previous.max_size
+        return sides if isinstance(longest, int) and None not in sides and longest <= min(sides) else None
+    if not isinstance(t, _sizing): return None
+    return tuple(t.size) if hasattr(t, 'size') else (t.height, t.width)
+
 def final_size(compose:A.Compose)->tuple|None:
-    "`(height, width)` that the last crop or resize of `compose` gives to every image; None if it has none"
-    sized = [t for t in runs_always(compose) if isinstance(t, _sizing)]
-    if not sized: return None
-    if hasattr(sized[-1], 'size'): return tuple(sized[-1].size)
-    return sized[-1].height, sized[-1].width
+    "`(height, width)` that the last crop, resize or pad of `compose` gives to every image; None if it has none"
+    transforms = list(runs_always(compose))
+    sizes = [_size_after(t, previous) for previous,t in zip([None, *transforms], transforms)]
+    return next((size for size in reversed(sizes) if size), None)
 
 def warn_of_resize(
     pipelines:dict, # name of the split: `A.Compose`

@@ -100,7 +100,7 @@ def _chw(a):
     "The array `a`, `(H,W)` or `(H,W,C)`, as a tensor `(C,H,W)`"
     return torch.from_numpy(np.ascontiguousarray(a[None] if a.ndim == 2 else a.transpose(2,0,1)))
 
-_own_modes = 'P','CMYK','HSV','YCbCr','LAB' # PIL makes images of mode L, RGB and RGBA of arrays of bytes
+_own_modes = 'P','CMYK','HSV','YCbCr','LAB','RGBX' # PIL makes images of mode L, RGB and RGBA of arrays of bytes
 
 def _as_pil(a, original):
     "The array `a` as a PIL image of the class and mode of `original`"

@@ -79,7 +79,11 @@ def test_the_data_set_in_memory_is_never_changed(cached):
 
 # D4: the order of a pipeline and of fastai's Resize
 
-@pytest.mark.parametrize('tfm', [A.CenterCrop(20, 20), A.RandomResizedCrop((20,20)), A.Resize(20, 20)], ids=str)
+crops = A.OneOf([A.RandomCrop(20, 20), A.CenterCrop(20, 20)], p=1)
+letterbox = A.Sequential([A.LongestMaxSize(20), A.PadIfNeeded(20, 20)], p=1)
+
+@pytest.mark.parametrize('tfm', [
+    A.CenterCrop(20, 20), A.RandomResizedCrop((20,20)), A.Resize(20, 20), A.Crop(0, 0, 20, 20), crops, letterbox], ids=str)
 def test_a_resize_after_a_pipeline_that_fixes_the_size_warns(tfm):
     with pytest.warns(UserWarning, match='train makes images of 20x20 pixels, and Resize after it makes them 24x24.*order=2'):
         x,_ = loaders([Resize(24), AlbumentationsTransform([tfm], valid=[tfm])]).one_batch()
@@ -447,7 +451,7 @@ def test_additional_targets_of_a_compose_are_refused():
         AlbumentationsTransform(A.Compose([A.GaussNoise(p=1)], additional_targets={'image1':'mask'}))
 
 
-@pytest.mark.parametrize('mode', ['CMYK', 'HSV', 'YCbCr', 'LAB', 'P', 'RGBA', 'LA'])
+@pytest.mark.parametrize('mode', ['CMYK', 'HSV', 'YCbCr', 'LAB', 'P', 'RGBA', 'RGBX', 'LA'])
 def test_the_mode_of_a_pil_image_is_kept(mode):
     pixels = np.dstack([image, image[...,0]])[...,:len(Image.new(mode, (1,1)).getbands())]
     img = Image.frombytes(mode, (32,32), np.ascontiguousarray(pixels).tobytes())

@@ -1,6 +1,7 @@
 "Keyed randomness in plain PyTorch: data sets of every form, samplers, and the loops of Lightning and accelerate"
 import subprocess
 import sys
+import warnings
 from functools import partial
 from types import ModuleType
 
@@ -9,6 +10,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, DistributedSampler, Subset, WeightedRandomSampler, random_split
 
+from cifar9.augment import AlbumentationsTransform
 from cifar9.keyed import KeyedDataset, KeyedSampler, keyed_loader
 
 rng = np.random.default_rng(0)
@@ -274,3 +276,17 @@ def test_accelerate_shares_the_items_among_processes():
 def test_a_sampler_of_keys_needs_no_keyed_loader():
     mine = DataLoader(KeyedDataset(WithPipeline(), seed=7), batch_size=5, sampler=KeyedSampler(DistributedSampler(images, 1, 0, seed=7)))
     assert [[flat(x) for x,_ in mine] for _ in range(2)] == plain_loop(2)
+
+
+class ByHand(WithPipeline):
+    "A data set that calls the transform of the bridge by itself"
+    def __init__(self): self.transform = AlbumentationsTransform(geometry, seed=1)
+    def __getitem__(self, i): return self.transform(images[i])
+
+
+def test_the_bridge_in_a_worker_without_keys_gives_a_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        with pytest.raises(UserWarning, match='(?s)in a worker without a key.*keyed_loader'): list(DataLoader(ByHand(), num_workers=2))
+        alone,with_workers = ([*keyed_loader(ByHand(), seed=1, num_workers=n)] for n in (0,2))
+    assert torch.equal(torch.cat(alone), torch.cat(with_workers))
