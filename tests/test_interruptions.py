@@ -6,6 +6,7 @@ import math
 import multiprocessing
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -202,16 +203,20 @@ def test_a_loss_that_is_no_number_ends_the_training_without_weights(cli, tmp_pat
     assert not (tmp_path/'run'/'model.safetensors').exists()
 
 
-@pytest.fixture
-def stopped(tmp_path):
+@pytest.fixture(scope='module')
+def stopped_once(tmp_path_factory):
     "A run that is stopped after its second epoch of three; like the pieces, it computes with one thread"
-    threads = torch.get_num_threads()
+    folder,threads = tmp_path_factory.mktemp('stopped')/'run', torch.get_num_threads()
     torch.set_num_threads(1)
     def stop(line):
         if line.startswith('epoch 2'): raise KeyboardInterrupt
-    with pytest.raises(KeyboardInterrupt): train(shapes(), out=tmp_path/'stopped', bs=32, progress=False, log=stop, **recipes['fast'])
+    with pytest.raises(KeyboardInterrupt): train(shapes(), out=folder, bs=32, progress=False, log=stop, **recipes['fast'])
     torch.set_num_threads(threads)
-    return tmp_path/'stopped'
+    return folder
+
+
+@pytest.fixture
+def stopped(stopped_once, tmp_path): return shutil.copytree(stopped_once, tmp_path/'stopped')
 
 
 def test_changed_bits_of_a_checkpoint_are_found(stopped):
