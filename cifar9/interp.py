@@ -64,6 +64,7 @@ def show_mistakes(
     nrows = math.ceil(n_axes/ncols)
     axs = get_grid(n_axes, ncols=ncols, figsize=(2.1*ncols, 2.7*nrows))
     for ax in axs: ax.axis('off')
+    if mistakes.empty: axs[0].text(0, .5, f'no mistakes in {len(table):,} test images', fontsize=12)
     for ax,row in zip(axs, mistakes.itertuples()):
         ax.imshow(images.test_x[row.image])
         ax.set_title(f'{row.actual}\ntaken for {row.predicted},\n{row.probability:.0%}', fontsize=11)

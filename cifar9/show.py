@@ -86,8 +86,9 @@ def plot_runs(
         ax.grid(alpha=.3)
         ax.xaxis.get_major_locator().set_params(integer=True)
     axs[0].legend(title='validation (solid), training (dashed)')
+    networks = ', '.join(dict.fromkeys(record.config['model'] for record in records))
     data = ', '.join(dict.fromkeys(Path(record.config['data']).name for record in records))
-    return _finish(fig, f'{len(records)} run{"s" if len(records) > 1 else ""} on {data}')
+    return _finish(fig, f'{len(records)} run{"s" if len(records) > 1 else ""} of {networks} on {data}')
 
 # %% ../nbs/14_show.ipynb #0514a014
 def plot_confusion(measured:Measured):
