@@ -1,15 +1,20 @@
 "The house: which chapter imports which, how large the modules are, and what an import costs"
 import ast
+import runpy
 import subprocess
 import sys
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 import cifar9
 
+root = Path(__file__).parents[1]
+
 package = Path(cifar9.__file__).parent
-notebooks = sorted((Path(__file__).parents[1]/'nbs').glob('[0-9][0-9]_*.ipynb'))
+notebooks = sorted((root/'nbs').glob('[0-9][0-9]_*.ipynb'))
 order = [f.stem.partition('_')[2] for f in notebooks] # the chapters from top to bottom
 source = {f.stem: f.read_text(encoding='utf-8') for f in package.glob('*.py') if not f.stem.startswith('_')}
 max_lines = 380 # about 350 of code; nbdev adds a header to each cell
@@ -119,3 +124,13 @@ socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
 import cifar9, {', '.join(f'cifar9.{name}' for name in order)}
 ''')
     assert (r.returncode, r.stdout, r.stderr) == (0, '', '')
+
+
+def test_every_requirement_has_a_lower_bound_which_ci_versions_installs():
+    ini = ConfigParser(delimiters=['='])
+    ini.read(root/'settings.ini', encoding='utf-8')
+    names = 'requirements','interp_requirements','export_requirements'
+    required = [Requirement(r) for name in names for r in ini['DEFAULT'][name].split()]
+    lower = {r.name: [s.version for s in r.specifier if s.operator == '>='] for r in required}
+    assert {name for name,versions in lower.items() if len(versions) != 1} == set()
+    assert runpy.run_path(root/'.ci'/'versions')['oldest']() == [f'{name}=={version}' for name,(version,) in lower.items()]
