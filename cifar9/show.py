@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from pathlib import Path
 from typing import NamedTuple
 
+from albumentations.augmentations.crops.transforms import CropSizeError
 from torch import nn
 
 from .datasets import ImageArrays, expand_home
@@ -189,6 +190,11 @@ def _network(run_or_model):
         if expand_home(run_or_model).is_dir(): raise
         return create_model(run_or_model)
 
+def _draw_augmented(tfm, image):
+    "A figure of an image and eleven augmented variants of it"
+    try: return show_augmented(tfm, image, n=11)[0].figure
+    except CropSizeError as e: raise ValueError(f'the augmentation does not fit its images: {e}') from e
+
 def plot_augmentation(
     run_or_model, # run folder or name of a model with weights; a network without weights shows the augmentation of the brief
     data=None,    # as in `evaluation_learner`
@@ -201,7 +207,7 @@ def plot_augmentation(
         raise ValueError(f"'{run_or_model}' was trained without augmentation, or does not record it; name another run")
     with naming(None if isinstance(run_or_model, nn.Module) else expand_home(run_or_model)/'config.json'):
         tfm = recorded_tfms(config)[0] if records else brief_tfms(tuple(images.stats[0]))
-    fig = show_augmented(tfm, images.train_x[0], n=11)[0].figure
+        fig = _draw_augmented(tfm, images.train_x[0])
     return _finish(fig, f'{_name(run_or_model)}: augmentation of {images.name}')
 
 def plot_architecture(run_or_model):

@@ -128,6 +128,15 @@ def test_a_wrong_augmentation_names_the_file_when_it_is_shown(train, tmp_path, c
     assert r.returncode == 2 and r.stderr.count('\n') == 1 and "config.json' is damaged" in r.stderr
 
 
+def test_an_augmentation_that_does_not_fit_the_size_names_the_file_when_it_is_shown(tmp_path, cli):
+    run = tmp_path/'run'
+    shutil.copytree(Path(__file__).parents[1]/'images'/'fast_1', run)
+    config = json.loads((run/'config.json').read_text())
+    (run/'config.json').write_text(json.dumps(config | dict(size=5))) # it crops to 32x32
+    r = cli('show', 'augment', run, '--data', 'shapes10', '--out', tmp_path/'a.png')
+    assert r.returncode == 2 and r.stderr.count('\n') == 1 and "config.json' is damaged" in r.stderr and 'does not fit' in r.stderr
+
+
 @pytest.mark.parametrize('file', ['history.csv','metrics.json'])
 def test_a_pipe_in_a_run_is_not_waited_for(file, tmp_path):
     run = tmp_path/'run'
