@@ -2,9 +2,11 @@
 import os, subprocess, sys
 from pathlib import Path
 
-import pytest
+import cv2, pytest
 from typer.testing import CliRunner
 from fastai.data.external import fastai_path
+
+cv2.setNumThreads(0) # a worker that is forked while a thread of OpenCV holds its lock would wait for it forever
 
 
 @pytest.fixture(scope='session')
