@@ -39,6 +39,7 @@ def long_runs():
     accuracies = {}
     for run in map(read_run, folders):
         if run.config['settings'].get('brief_aug') and run.config['valid'] == 'test':
+            # a set: a run of the package is a copy of one under runs/long
             accuracies.setdefault(run.config['model'], set()).add(100*run.metrics['accuracy'])
     return accuracies
 

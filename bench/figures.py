@@ -24,6 +24,16 @@ steps_per_epoch = 50_000//128
 def summary_of(name): return json.loads((images/f'{name}.json').read_text())
 
 
+def save(fig, name, xlabel, ylabel, **legend):
+    "Labels the axes of the one plot of a figure, and writes it to `images`"
+    ax, = fig.axes
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel(ylabel)
+    ax.grid(alpha=.3)
+    ax.legend(fontsize=9, **legend)
+    fig.savefig(images/f'{name}.png', dpi=110)
+
+
 def plot_runs(ax, name, color, label):
     "Accuracy over minutes of all runs of one summary"
     seeds = summary_of(name)['seeds']
@@ -47,11 +57,7 @@ def time_to_accuracy():
     ax.xaxis.set_major_formatter('{x:g}')
     ax.minorticks_off()
     ax.set_ylim(35, 92)
-    ax.set_xlabel('minutes from a cold start, on two cores')
-    ax.set_ylabel('test accuracy, %')
-    ax.grid(alpha=.3)
-    ax.legend(loc='lower right', fontsize=9)
-    fig.savefig(images/'time_to_accuracy.png', dpi=110)
+    save(fig, 'time_to_accuracy', 'minutes from a cold start, on two cores', 'test accuracy, %', loc='lower right')
 
 
 def brief_curve():
@@ -64,12 +70,8 @@ def brief_curve():
     gap = 100*run['accuracy'].values - first['test_accuracy'].values
     span = f'{gap.mean():+.1f} points on average, {gap.min():+.1f} to {gap.max():+.1f}'
     ax.set_title(f"test accuracy minus the original's: {span}", fontsize=10)
-    ax.set_xlabel('epoch')
-    ax.set_ylabel('accuracy, %')
     ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.grid(alpha=.3)
-    ax.legend(fontsize=9)
-    fig.savefig(images/'brief_curve.png', dpi=110)
+    save(fig, 'brief_curve', 'epoch', 'accuracy, %')
 
 
 def whole_brief():
@@ -84,11 +86,7 @@ def whole_brief():
         ax.plot(run.history['epoch'], 100*run.history['accuracy'], lw=1.2, label=label)
     ax.axhline(85, color='k', lw=.8, ls=':')
     ax.set_ylim(55, 95)
-    ax.set_xlabel('epoch')
-    ax.set_ylabel('test accuracy, %')
-    ax.grid(alpha=.3)
-    ax.legend(loc='lower right', fontsize=9)
-    fig.savefig(images/'whole_brief.png', dpi=110)
+    save(fig, 'whole_brief', 'epoch', 'test accuracy, %', loc='lower right')
 
 
 if __name__ == '__main__':

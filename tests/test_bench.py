@@ -13,13 +13,13 @@ quick = { # script: arguments that make it quick
     'augment.py': '--images 64 --rounds 1',
     'candidates.py': '--rounds 1',
     'gpu.py': 'speed --device cpu --images 512 --rounds 1',
-    'infer.py': '--rounds 1 --models dilated_net',
-    'train_step.py': '--steps 1 --rounds 1 --only first',
 }
-many_processes = { # they start Python many times, a minute each
+weekly = { # a minute each: they start Python many times or compile
     'batch_memory.py': '--photos 3 --megapixels 1 --rounds 1',
     'epoch.py': '--rounds 1 --images 512',
+    'infer.py': '--rounds 1 --models dilated_net',
     'startup.py': '--rounds 1',
+    'train_step.py': '--steps 1 --rounds 1 --only first',
 }
 # they train, or draw and publish runs
 with_runs = {'time_to_accuracy.py', 'what_helps.py', 'card.py', 'figures.py', 'own_folder.py', 'scale.py'}
@@ -40,7 +40,7 @@ def tables_of(text):
 
 
 def test_no_script_is_forgotten():
-    assert {f.name for f in bench.glob('*.py')} == {*quick, *many_processes, *with_runs, *imported}
+    assert {f.name for f in bench.glob('*.py')} == {*quick, *weekly, *with_runs, *imported}
 
 
 def prints_tables(script, args, folder):
@@ -56,9 +56,9 @@ def test_a_script_prints_its_tables(script, tmp_path): prints_tables(script, qui
 
 
 @pytest.mark.sweep
-@pytest.mark.parametrize('script', many_processes)
-def test_a_script_of_many_processes_prints_its_tables(script, tmp_path):
-    prints_tables(script, many_processes[script], tmp_path)
+@pytest.mark.parametrize('script', weekly)
+def test_a_slower_script_prints_its_tables(script, tmp_path):
+    prints_tables(script, weekly[script], tmp_path)
 
 
 @pytest.mark.slow
