@@ -151,6 +151,29 @@ def with_image(sample, image, a, normalizes, to_tensor=False):
     return tuple_like(new, sample)
 
 # %% ../nbs/04_targets.ipynb #5e0d11d2
+def _coordinates(o, n):
+    "The boxes or points `o` as an array `(m,n)`; raises a `ValueError` if they have other columns"
+    if o.shape[-1:] != (n,) and (o.ndim != 1 or len(o)%n):
+        raise ValueError(f'a {type(o).__name__} has shape {tuple(o.shape)}, expected (m,{n}); put further columns, such as a rotation or a '
+                         'visibility, into another part')
+    return o.as_subclass(torch.Tensor).reshape(-1, n).numpy()
+
+def _points_like(a, original, size):
+    "The keypoints `a` of a pipeline in the type of `original`; all of them"
+    n = len(_coordinates(original, 2))
+    if len(a) != n:
+        raise ValueError(f'the pipeline kept {len(a)} of {n} points, expected all; leave out transforms that lose points, '
+                         'such as A.ThinPlateSpline, A.PiecewiseAffine and A.Mosaic')
+    return _coordinates_like(np.float32(a) + np.float32(.5), original, 2, size)
+
+def _coordinates_like(a, original, n, size):
+    "The first `n` columns of `a` in the type of `original`, for an image of `size` `(width,height)`"
+    a = a[:,:n] if a.size else np.zeros((0,n), np.float32) # of no boxes, Albumentations returns an array without columns
+    new = type(original)(torch.from_numpy(np.ascontiguousarray(a)), **vars(original))
+    if getattr(original, 'img_size', None) is not None: new.img_size = size
+    return new
+
+# %% ../nbs/04_targets.ipynb #690eb85a
 def _has_rows(o):
     "May the part `o` have a row for each box?"
     return target_kind(o) is None and not isinstance(o, (str,bytes,dict)) and hasattr(o, '__len__') and getattr(o, 'ndim', 1) > 0
@@ -174,28 +197,6 @@ def _select(labels, rows):
     if isinstance(labels, (torch.Tensor,np.ndarray)): return labels[rows]
     return type(labels)([labels[i] for i in rows])
 
-def _coordinates(o, n):
-    "The boxes or points `o` as an array `(m,n)`; raises a `ValueError` if they have other columns"
-    if o.shape[-1:] != (n,) and (o.ndim != 1 or len(o)%n):
-        raise ValueError(f'a {type(o).__name__} has shape {tuple(o.shape)}, expected (m,{n}); put further columns, such as a rotation or a '
-                         'visibility, into another part')
-    return o.as_subclass(torch.Tensor).reshape(-1, n).numpy()
-
-def _points_like(a, original, size):
-    "The keypoints `a` of a pipeline in the type of `original`; all of them"
-    n = len(_coordinates(original, 2))
-    if len(a) != n:
-        raise ValueError(f'the pipeline kept {len(a)} of {n} points, expected all; leave out transforms that lose points, '
-                         'such as A.ThinPlateSpline, A.PiecewiseAffine and A.Mosaic')
-    return _coordinates_like(np.float32(a) + np.float32(.5), original, 2, size)
-
-def _coordinates_like(a, original, n, size):
-    "The first `n` columns of `a` in the type of `original`, for an image of `size` `(width,height)`"
-    a = a[:,:n] if a.size else np.zeros((0,n), np.float32) # of no boxes, Albumentations returns an array without columns
-    new = type(original)(torch.from_numpy(np.ascontiguousarray(a)), **vars(original))
-    if getattr(original, 'img_size', None) is not None: new.img_size = size
-    return new
-
 # %% ../nbs/04_targets.ipynb #7a7d9e22
 def target_names(parts):
     "The name of each part for Albumentations: image, image1, ..., mask, mask1, ..., bboxes, keypoints; None for a part that is no target"
@@ -208,6 +209,17 @@ def target_names(parts):
         names.append(kind and f'{kind}{number}')
         count[kind] += 1
     return names
+
+# %% ../nbs/04_targets.ipynb #88a1c9cc
+def _box_targets(boxes, parts):
+    "The targets of the boxes: their coordinates, and their row numbers, by which `from_targets` finds the labels of those that are left"
+    coordinates,label_index = _coordinates(boxes, 4), _label_index(parts)
+    n = len(coordinates)
+    if label_index is not None and len(parts[label_index]) != n:
+        raise ValueError(f'a sample has {n} boxes and {len(parts[label_index])} labels after them, expected one label for each box')
+    swapped = coordinates[(coordinates[:,2:] < coordinates[:,:2]).any(1)]
+    if len(swapped): raise ValueError(f'a box is {swapped[0].tolist()}, expected left, top, right, bottom, in this order; sort its corners')
+    return dict(bboxes=coordinates, box_rows=np.arange(n))
 
 # %% ../nbs/04_targets.ipynb #5e0d11f2
 def to_targets(
@@ -232,16 +244,6 @@ def to_targets(
         raise ValueError(f"the images, masks and arrays of a sample have {shown} pixels, expected one size; pass order=2 to run after "
                          "fastai's Resize, and give an array that is no image as a plain tensor")
     return {name: np.array(a) for name,a in targets.items()}
-
-def _box_targets(boxes, parts):
-    "The targets of the boxes: their coordinates, and their row numbers, by which `from_targets` finds the labels of those that are left"
-    coordinates,label_index = _coordinates(boxes, 4), _label_index(parts)
-    n = len(coordinates)
-    if label_index is not None and len(parts[label_index]) != n:
-        raise ValueError(f'a sample has {n} boxes and {len(parts[label_index])} labels after them, expected one label for each box')
-    swapped = coordinates[(coordinates[:,2:] < coordinates[:,:2]).any(1)]
-    if len(swapped): raise ValueError(f'a box is {swapped[0].tolist()}, expected left, top, right, bottom, in this order; sort its corners')
-    return dict(bboxes=coordinates, box_rows=np.arange(n))
 
 # %% ../nbs/04_targets.ipynb #5e0d11d5
 def from_targets(
@@ -282,12 +284,13 @@ def check_sample(
                           'TensorMask for a mask or a map; do nothing if it should stay', stacklevel=2)
 
 # %% ../nbs/04_targets.ipynb #d9f7056b
-_resizing = A.Resize, A.LongestMaxSize, A.SmallestMaxSize, A.RandomScale, A.RandomSizedCrop, A.RandomResizedCrop, A.RandomSizedBBoxSafeCrop
-
 _not_geometric = (A.CoarseDropout, A.ConstrainedCoarseDropout, A.Erasing, A.FrequencyMasking, A.GridDropout, A.Lambda, A.MaskDropout,
                   A.Morphological, A.Mosaic, A.OverlayElements, A.PixelDropout, A.TimeMasking, A.XYMasking)
 
 def is_geometric(t): return isinstance(t, A.DualTransform) and not isinstance(t, _not_geometric)
+
+# %% ../nbs/04_targets.ipynb #c499cd3f
+_resizing = A.Resize, A.LongestMaxSize, A.SmallestMaxSize, A.RandomScale, A.RandomSizedCrop, A.RandomResizedCrop, A.RandomSizedBBoxSafeCrop
 
 def _replace_method(t, name, method):
     "Replace the method `name` of the transform `t`; uses an undocumented method of Albumentations 2.0.8"
@@ -306,6 +309,7 @@ def _without_reflection(t, method, keypoints, *args, **kwargs):
     try: return method(keypoints, *args, **kwargs)
     finally: t.border_mode = border_mode
 
+# %% ../nbs/04_targets.ipynb #7c7ca1a2
 def _without_new_codes(t, method, mask, *args, **kwargs):
     "Call `method` of `t`, which changes masks as images; raises a `ValueError` if it interpolates between the codes of an integer mask"
     new = method(mask, *args, **kwargs)
