@@ -66,9 +66,6 @@ def save_checkpoint(
         if file.exists(): file.replace(previous_checkpoint(file))
 
 # %% ../nbs/13_checkpoint.ipynb #50ecdbd0
-_damage = (RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError, AssertionError, OverflowError, BadZipFile,
-           pickle.UnpicklingError)
-
 def _is_count(value): return type(value) is int and 0 <= value < 10**12
 def _is_dict(value): return isinstance(value, dict)
 
@@ -91,6 +88,7 @@ def _check_state(state):
     try: _set_random_states(state['random']) # whether it can be set
     finally: _set_random_states(before)
 
+# %% ../nbs/13_checkpoint.ipynb #51050a7e
 def _read_checked(file):
     "The state in a checkpoint whose checksums are right; torch does not compress, so a file with larger parts is not torch's"
     if not file.is_file(): raise BadZipFile('not a file')
@@ -100,6 +98,10 @@ def _read_checked(file):
     if damaged: raise BadZipFile(f'{damaged} has another checksum')
     return torch.load(file, map_location='cpu', weights_only=True)
 
+# %% ../nbs/13_checkpoint.ipynb #f90123f8
+_damage = (RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError, AssertionError, OverflowError, BadZipFile,
+           pickle.UnpicklingError)
+
 def _restore(learn, state):
     "Set weights, optimizer state and the epoch of the loader"
     learn.model.load_state_dict(state['model'])
@@ -107,7 +109,6 @@ def _restore(learn, state):
     learn.opt.load_state_dict(state['opt'])
     learn.dls.train.epoch_counter.epoch = state['last_epoch']
 
-# %% ../nbs/13_checkpoint.ipynb #a89d0caf
 def load_checkpoint(
     learn:Learner, # with the same model, optimizer and data
     file:str|Path, # written by `save_checkpoint`

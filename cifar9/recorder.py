@@ -137,46 +137,50 @@ class RunRecorder(Callback):
         self.position = self.start # of the last checkpoint
         self.rows,self.last_lr = self.before['rows'],self.before['lr']
 
-    def before_fit(self):
-        self.saved = time.monotonic()
-        self._write_history()
+# %% ../nbs/13_recorder.ipynb #17a64d13
+@patch
+def before_fit(self:RunRecorder):
+    "Write the rows of the checkpoint; the minutes to the next checkpoint begin"
+    self.saved = time.monotonic()
+    self._write_history()
 
-    def before_epoch(self):
-        "Begin to count, or continue with the sums of the part of the epoch that is done"
-        self.batches = self.start[1] if self.epoch == self.start[0] else 0
-        self.began = time.perf_counter()
-        self.sums = {training:torch.zeros(3, dtype=torch.float64, device=self.dls.device) for training in (True,False)}
-        if self.batches == 0: return
-        self.began -= self.before['seconds']
-        if this_rank() == 0: self.sums[True] += torch.tensor(self.before['sums'], dtype=torch.float64, device=self.dls.device)
+@patch
+def before_epoch(self:RunRecorder):
+    "Begin to count, or continue with the sums of the part of the epoch that is done"
+    self.batches = self.start[1] if self.epoch == self.start[0] else 0
+    self.began = time.perf_counter()
+    self.sums = {training:torch.zeros(3, dtype=torch.float64, device=self.dls.device) for training in (True,False)}
+    if self.batches == 0: return
+    self.began -= self.before['seconds']
+    if this_rank() == 0: self.sums[True] += torch.tensor(self.before['sums'], dtype=torch.float64, device=self.dls.device)
 
-    def after_loss(self):
-        if self.training and not self.loss.isfinite().all(): self._fail(f'the loss is {self.loss.item()}')
+@patch
+def _write_history(self:RunRecorder):
+    "Write the rows so far, and no others"
+    if this_rank() > 0: return
+    file = self.folder/'history.csv'
+    if not self.rows: file.unlink(missing_ok=True)
+    else:
+        with atomic_write(file) as part: pd.DataFrame(self.rows).to_csv(part, index=False)
 
-    def after_batch(self):
-        self._add_up()
-        if self.training:
-            self.batches += 1
-            self.last_lr = float(self.opt.hypers[-1]['lr'])
-            save,stop = self._requests()
-            if save or stop: self._save(self.epoch, self.batches)
-            if stop: self._stop()
-        elif self.signals and n_ranks() == 1: self._stop() # ranks may have different numbers of batches to validate
+# %% ../nbs/13_recorder.ipynb #d422c2d9
+@patch
+def after_loss(self:RunRecorder):
+    "End the training if its loss is NaN or infinite"
+    if self.training and not self.loss.isfinite().all(): self._fail(f'the loss is {self.loss.item()}')
 
-    def after_train(self):
-        average_buffers(self.model)
-        self._save(self.epoch, self.batches)
+@patch
+def after_batch(self:RunRecorder):
+    "Add up; in training, write a checkpoint if one is due, and stop if a signal asks for it"
+    self._add_up()
+    if self.training:
+        self.batches += 1
+        self.last_lr = float(self.opt.hypers[-1]['lr'])
+        save,stop = self._requests()
+        if save or stop: self._save(self.epoch, self.batches)
+        if stop: self._stop()
+    elif self.signals and n_ranks() == 1: self._stop() # ranks may have different numbers of batches to validate
 
-    def after_epoch(self):
-        if self.epoch < self.start[0]: return # fastai calls this also for the epochs that a resumed run skips
-        self.rows.append(self._row())
-        self._save(self.epoch+1)
-        self._write_history()
-        if self.log: self.log(_epoch_line(self.rows[-1], self.n_epoch))
-        if self.on_epoch: self.on_epoch(self.rows[-1])
-        if self._requests()[1]: self._stop()
-
-# %% ../nbs/13_recorder.ipynb #4f1dfe4c
 @patch
 def _add_up(self:RunRecorder):
     "Add up loss, correct predictions and images of a batch"
@@ -185,6 +189,24 @@ def _add_up(self:RunRecorder):
         loss = F.cross_entropy(pred, y, reduction='sum').double()
         correct = (pred.argmax(1)==y).sum().double()
         self.sums[self.training] += torch.stack([loss, correct, torch.full_like(loss, len(y))])
+
+# %% ../nbs/13_recorder.ipynb #2b64622e
+@patch
+def after_train(self:RunRecorder):
+    "Write a checkpoint before the validation"
+    average_buffers(self.model)
+    self._save(self.epoch, self.batches)
+
+@patch
+def after_epoch(self:RunRecorder):
+    "Add a row to `history.csv`, and write a checkpoint"
+    if self.epoch < self.start[0]: return # fastai calls this also for the epochs that a resumed run skips
+    self.rows.append(self._row())
+    self._save(self.epoch+1)
+    self._write_history()
+    if self.log: self.log(_epoch_line(self.rows[-1], self.n_epoch))
+    if self.on_epoch: self.on_epoch(self.rows[-1])
+    if self._requests()[1]: self._stop()
 
 @patch
 def _row(self:RunRecorder):
@@ -197,22 +219,14 @@ def _row(self:RunRecorder):
     row = dict(epoch=self.epoch+1) | {name:round(value, 6) for name,value in losses.items()}
     return row | dict(lr=self.last_lr, seconds=round(time.perf_counter()-self.began, 2))
 
-@patch
-def _write_history(self:RunRecorder):
-    "Write the rows so far, and no others"
-    if this_rank() > 0: return
-    file = self.folder/'history.csv'
-    if not self.rows: file.unlink(missing_ok=True)
-    else:
-        with atomic_write(file) as part: pd.DataFrame(self.rows).to_csv(part, index=False)
-
+# %% ../nbs/13_recorder.ipynb #8c9ecf3f
 def _epoch_line(row, n_epoch):
     "An epoch as a line of text"
     line = f"epoch {row['epoch']}/{n_epoch}  train {row['train_loss']:.3f} {row['train_accuracy']:.1%}"
     if not math.isnan(row['valid_loss']): line += f"  valid {row['valid_loss']:.3f} {row['accuracy']:.1%}"
     return line + f"  {row['seconds']:.0f} s"
 
-# %% ../nbs/13_recorder.ipynb #24b8d6e7
+# %% ../nbs/13_recorder.ipynb #1918dbd8
 @patch
 def _requests(self:RunRecorder):
     "Is a checkpoint due, and did a rank receive a signal? The answer is the same on each rank"
@@ -229,6 +243,7 @@ def _save(self:RunRecorder, epoch, batches=0):
     if this_rank() == 0: save_checkpoint(self.learn, self.folder/'checkpoint.pt', epoch, batches, record)
     self.saved,self.position = time.monotonic(),(epoch,batches)
 
+# %% ../nbs/13_recorder.ipynb #28c0f7ce
 @patch
 def _fail(self:RunRecorder, problem):
     "End the training without a further checkpoint"
