@@ -196,6 +196,7 @@ def _start(learn, folder, config, images):
     _write_json(config, folder/'config.json')
     return None, []
 
+# %% ../nbs/13_runs.ipynb #2d8025f0
 def _changes(config):
     "What differs from where the run was started, and can change the last digits of its result"
     before = config.get('versions', {}) | config.get('machine', {})
@@ -260,6 +261,12 @@ def _one_sentence(bs):
         raise
 
 # %% ../nbs/13_runs.ipynb #6c4749fb
+def _new_run(out, data, model, recipe, tfms, start_from, settings, **options):
+    "Folder and configuration of a new run"
+    config = training_config(data, start_model(start_from, model), recipe, tfms, settings, **options)
+    config |= dict(data=data_name(data), start_from=start_from and data_name(start_from))
+    return from_first_rank(_new_folder(out, config)), config
+
 def _old_run(resume):
     "Folder and configuration of a run to continue, on the GPU of this machine if there is one"
     folder = expand_home(resume)
@@ -268,6 +275,7 @@ def _old_run(resume):
     if not config['device'].startswith('cpu'): config['device'] = None
     return folder, config
 
+# %% ../nbs/13_runs.ipynb #fd68479d
 def _prepare(config, images, file):
     "The `Learner` of this rank, and the call that trains it; an error names `file` if `config` comes from one"
     with naming(file):
@@ -320,11 +328,9 @@ def train(
     check_minutes(checkpoint_minutes)
     with process_group():
         if resume is None:
-            config = training_config(data, start_model(start_from, model), recipe, tfms, settings, seed=seed, valid=valid,
+            folder,config = _new_run(out, data, model, recipe, tfms, start_from, settings, seed=seed, valid=valid,
                                      num_workers=num_workers, precision=precision, channels_last=channels_last, device=device,
                                      size=size, fit=fit, skip_damaged=skip_damaged, tracker=tracker, sync_norm=sync_norm)
-            config |= dict(data=data_name(data), start_from=start_from and data_name(start_from))
-            folder = from_first_rank(_new_folder(out, config))
         else: folder,config = _old_run(resume)
         check_tracker(config.get('tracker'))
         progress,log = progress and this_rank() == 0, log if this_rank() == 0 else None
