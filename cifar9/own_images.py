@@ -246,16 +246,6 @@ def decode_files(
         except (ValueError, OSError) as e: errors[i] = _reason(e)
     return pixels, errors
 
-def _without_damaged(files, errors, skip, root):
-    "Rows of the files that can be read, and a list with a sentence about the others"
-    damaged = [i for i,error in enumerate(errors) if error]
-    names = ', '.join(_printable(files[i].path.relative_to(root)) for i in damaged[:10]) + (', ...' if len(damaged) > 10 else '')
-    if damaged and not skip:
-        advice = 'repair or remove them, or leave them out with skip_damaged (--skip-damaged)'
-        raise ValueError(f"{len(damaged)} of {len(files)} files in '{root}' cannot be read: {names}; {advice}")
-    note = [f"left out {len(damaged)} of {len(files)} files that cannot be read: {names}"] if damaged else []
-    return [i for i,error in enumerate(errors) if not error], note
-
 # %% ../nbs/00_own_images.ipynb #1f046d87
 def _classes(files, root):
     "Names of the classes, sorted; an error unless there are training images of at least two, and no others in the test"
@@ -268,6 +258,17 @@ def _classes(files, root):
     if unknown: raise ValueError(f"'{root}' has test images of '{unknown[0]}' but none to train on; add some, or remove its folder")
     return names
 
+# %% ../nbs/00_own_images.ipynb #0fbe7b23
+def _without_damaged(files, errors, skip, root):
+    "Rows of the files that can be read, and a list with a sentence about the others"
+    damaged = [i for i,error in enumerate(errors) if error]
+    names = ', '.join(_printable(files[i].path.relative_to(root)) for i in damaged[:10]) + (', ...' if len(damaged) > 10 else '')
+    if damaged and not skip:
+        advice = 'repair or remove them, or leave them out with skip_damaged (--skip-damaged)'
+        raise ValueError(f"{len(damaged)} of {len(files)} files in '{root}' cannot be read: {names}; {advice}")
+    note = [f"left out {len(damaged)} of {len(files)} files that cannot be read: {names}"] if damaged else []
+    return [i for i,error in enumerate(errors) if not error], note
+
 def _refuse_lost_class(files, errors, classes):
     "Raise an error if no training image of a class can be read"
     readable = {f.name for f,error in zip(files, errors) if f.split == 'train' and not error}
@@ -276,6 +277,7 @@ def _refuse_lost_class(files, errors, classes):
         first_error = next(error for f,error in zip(files, errors) if f.split == 'train' and f.name == name)
         raise ValueError(f"class '{name}' has no training image that can be read ({first_error}); add some, or remove its folder")
 
+# %% ../nbs/00_own_images.ipynb #13393b58
 def _hold_out_test(splits, labels, classes, notes):
     "Make a fifth of the smallest class, and as many images of each other class, test images; returns a sentence about it"
     counts = np.bincount(labels, minlength=len(classes))
