@@ -184,6 +184,16 @@ def restored_generators():
         np.random.set_state(states[1])
         torch.set_rng_state(states[2])
 
+def _set_generators(counter, pipelines, key):
+    "Set the generators of Python, numpy, torch and the `pipelines` to the streams of `key`; `counter` is a `CounterRandom`"
+    counter.seek(int(key), key.epoch, stream_id(1, key.occurrence))
+    seeds = counter.numpy.integers(2**32, size=3).tolist()
+    random.seed(seeds[0])
+    np.random.seed(seeds[1])
+    torch.default_generator.manual_seed(seeds[2])
+    counter.seek(int(key), key.epoch, stream_id(0, key.occurrence))
+    for pipeline in pipelines: pipeline.set_random_state(counter.numpy, counter.python)
+
 # %% ../nbs/02_keyed.ipynb #2b7c1e1c
 class KeyedDataset(Dataset):
     "The items of a map-style data set; the random numbers of an item depend on `seed` and its `Key` alone"
@@ -197,16 +207,6 @@ class KeyedDataset(Dataset):
     def __reduce__(self): return type(self), (self.dataset, self.seed) # a new process searches for its own pipelines
     def __len__(self): return len(self.dataset)
 
-    def _seek(self, key):
-        "Set all generators to the streams of `key`"
-        self.random.seek(int(key), key.epoch, stream_id(1, key.occurrence))
-        seeds = self.random.numpy.integers(2**32, size=3).tolist()
-        random.seed(seeds[0])
-        np.random.seed(seeds[1])
-        torch.default_generator.manual_seed(seeds[2])
-        self.random.seek(int(key), key.epoch, stream_id(0, key.occurrence))
-        for pipeline in self.pipelines: pipeline.set_random_state(self.random.numpy, self.random.python)
-
     def __getitem__(self, key):
         if not isinstance(key, Key): key = Key(range(len(self))[key], PREVIEW_EPOCHS) # someone looks at an item
         return self.__getitems__([key])[0]
@@ -219,7 +219,7 @@ class KeyedDataset(Dataset):
                 if not isinstance(key, Key):
                     raise TypeError(f'KeyedDataset got index {key}, expected a Key, which also has an epoch; '
                                     'give the DataLoader a KeyedSampler, or call keyed_loader')
-                self._seek(key)
+                _set_generators(self.random, self.pipelines, key)
                 items.append(self.dataset[int(key)])
         return items
 

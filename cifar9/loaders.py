@@ -8,6 +8,7 @@ __all__ = ['max_pixels', 'ArrayRows', 'ImageRows', 'LabelRows', 'EpochCounter', 
 
 # %% ../nbs/02_loaders.ipynb #19ddda19
 import gc, math
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -64,7 +65,22 @@ class LabelRows(ArrayRows):
 class EpochCounter:
     "The epoch that was begun last; a loader shares it with its clones"
     epoch:int = -1
-    previews:int = 0 # begun by `one_batch`
+    previews:int = 0 # begun by `preview`
+
+    @contextmanager
+    def preview(self):
+        "An epoch of its own for a batch that is only looked at; afterwards the count is as before"
+        counted = self.epoch
+        self.previews += 1
+        self.epoch = PREVIEW_EPOCHS + self.previews
+        try: yield
+        finally: self.epoch = counted
+
+# %% ../nbs/02_loaders.ipynb #4d7377d6
+def _check_followers(tfms):
+    "Let each item transform check those after it, if it has a method for that"
+    for k,t in enumerate(tfms):
+        if hasattr(t, 'check_followers'): t.check_followers(tfms[k+1:])
 
 # %% ../nbs/02_loaders.ipynb #2f45f752
 class KeyedDL(TfmdDL):
@@ -88,18 +104,12 @@ class KeyedDL(TfmdDL):
         self.epoch_counter.epoch = epoch-1
 
     def one_batch(self):
-        counter,counted = self.epoch_counter,self.epoch_counter.epoch
-        counter.previews += 1
-        counter.epoch = PREVIEW_EPOCHS + counter.previews
-        try: return super().one_batch()
-        finally: counter.epoch = counted
+        with self.epoch_counter.preview(): return super().one_batch()
 
     def before_iter(self):
         self.epoch_counter.epoch += 1         # in the main process, before it starts the workers
         self.epoch = self.epoch_counter.epoch # clones may count on while this epoch runs
-        tfms = self.after_item.fs
-        for k,t in enumerate(tfms):
-            if hasattr(t, 'check_followers'): t.check_followers(tfms[k+1:])
+        _check_followers(self.after_item.fs)
         super().before_iter()
 
     def after_iter(self): self.first_batch = 0
@@ -286,20 +296,6 @@ class ArrayDL(KeyedDL):
 
     def shuffle_fn(self, idxs): return np.random.default_rng([self.seed, self.epoch]).permutation(idxs).tolist()
 
-    def _cuts_batches(self):
-        "Are all items row numbers, and can all item transforms augment arrays?"
-        tls = getattr(self.dataset, 'tls', None)
-        if tls is None or self.bs is None or not isinstance(tls[0].tfms.fs[0], ImageRows): return False
-        takes_arrays = all(type(t) is ToTensor or hasattr(t, 'augment_arrays') for t in self.after_item.fs)
-        return takes_arrays and all(isinstance(i, Integral) for i in self.dataset.items)
-
-    def _keeps_on_device(self, shape):
-        "Should all images lie on the device? Only without workers, and if the transforms take tensors"
-        wanted = self.on_device
-        if wanted is None: wanted = self.device is not None and self.device.type != 'cpu'
-        if not wanted or self.fake_l.num_workers > 0: return False
-        return all(t.takes_tensors(self.dataset.split_idx, shape) for t in self.after_item.fs if hasattr(t, 'augment_arrays'))
-
     def create_batches(self, samps):
         if not self._cuts_batches(): yield from super().create_batches(samps)
         else:
@@ -309,6 +305,23 @@ class ArrayDL(KeyedDL):
             rows = np.array(self.dataset.items)
             for keys in self.chunkify(epoch_keys(samps, self.epoch)):
                 yield _cut_batch(sources, rows[keys], keys, self.after_item.fs, self.dataset.split_idx)
+
+# %% ../nbs/02_loaders.ipynb #a70bffd1
+@patch
+def _cuts_batches(self:ArrayDL):
+    "Are all items row numbers, and can all item transforms augment arrays?"
+    tls = getattr(self.dataset, 'tls', None)
+    if tls is None or self.bs is None or not isinstance(tls[0].tfms.fs[0], ImageRows): return False
+    takes_arrays = all(type(t) is ToTensor or hasattr(t, 'augment_arrays') for t in self.after_item.fs)
+    return takes_arrays and all(isinstance(i, Integral) for i in self.dataset.items)
+
+@patch
+def _keeps_on_device(self:ArrayDL, shape):
+    "Should all images lie on the device? Only without workers, and if the transforms take tensors"
+    wanted = self.on_device
+    if wanted is None: wanted = self.device is not None and self.device.type != 'cpu'
+    if not wanted or self.fake_l.num_workers > 0: return False
+    return all(t.takes_tensors(self.dataset.split_idx, shape) for t in self.after_item.fs if hasattr(t, 'augment_arrays'))
 
 # %% ../nbs/02_loaders.ipynb #a1c05e02
 def normalize_images(
