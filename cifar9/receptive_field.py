@@ -153,6 +153,7 @@ def _find_module(nodes, layer):
     if not names: raise ValueError(f'no module returns {target.key}; expected a layer of {", ".join(filter(None, nodes.layers))}')
     return (layer if layer in names else names[0]),target
 
+# %% ../nbs/06_receptive_field.ipynb #6cc34951
 def effective_receptive_field(
     model:nn.Module,
     unit:tuple=None,      # (row, column) in the map; None: the middle one
