@@ -88,6 +88,7 @@ def _make_boxes(nodes, keys):
             if source != key and source not in box.sources: box.sources.append(source)
     return boxes
 
+# %% ../nbs/07_drawing.ipynb #ef190c52
 def _runs_in_order(boxes):
     "Whether every box takes only from boxes before it"
     done = {None}
@@ -240,6 +241,7 @@ def _draw_box(canvas, box, x, y):
         middle = y + (i-(len(lines)-1)/2)*_text_line
         canvas.text(x, middle, text, min(.115, 1.5/len(text)), color=_edge_colour if is_params else 'black', zorder=3)
 
+# %% ../nbs/07_drawing.ipynb #5915c4a6
 def _draw_panel(canvas, panel, left, top, height):
     width,centre = panel.width,left + panel.width/2
     canvas.rectangle(left-_frame, top+.1, width+2*_frame, height-.3, '#fafafa', '#bbbbbb', lw=.8)
@@ -264,6 +266,17 @@ def _split_into_lines(panels):
     n_lines = min(len(panels), ceil(int(total)/_columns_per_line))
     return [[panels[i] for i in line] for line in np.array_split(np.arange(len(panels)), n_lines)]
 
+# %% ../nbs/07_drawing.ipynb #f55c4e41
+def _draw_line(canvas, line, top, height, is_last):
+    "The panels of a line from left to right, each with an arrow to the next"
+    left = _gap
+    for panel in line:
+        _draw_panel(canvas, panel, left, top, height)
+        right = left + panel.width
+        if panel is not line[-1]: canvas.arrow((right+_frame, top+.32), (right+_gap-_frame, top+.32))
+        elif not is_last: canvas.arrow((right+_frame, top+height-_footer), (right+.3, top+height-_footer))
+        left = right + _gap
+
 # %% ../nbs/07_drawing.ipynb #f1a09241
 def draw_architecture(
     model:nn.Module,
@@ -282,13 +295,7 @@ def draw_architecture(
     ax.axis('off')
     canvas,top = _Canvas(ax, 72*width/line_width),0. # an inch has 72 points
     for line,height in zip(lines, heights):
-        left = _gap
-        for panel in line:
-            _draw_panel(canvas, panel, left, top, height)
-            right = left + panel.width
-            if panel is not line[-1]: canvas.arrow((right+_frame, top+.32), (right+_gap-_frame, top+.32))
-            elif panel is not panels[-1]: canvas.arrow((right+_frame, top+height-_footer), (right+.3, top+height-_footer))
-            left = right + _gap
+        _draw_line(canvas, line, top, height, is_last=line is lines[-1])
         top += height
     fig.subplots_adjust(0, 0, 1, 1)
     if file is not None:
