@@ -62,6 +62,7 @@ _rules = dict( # key of a config.json: what is expected, and a function that say
     machine=('a dict', _is_dict),
 )
 
+# %% ../nbs/10_config.ipynb #1826c8b4
 def check_config(
     config:dict, # of a run or a saved model
     keys=(),     # that it must contain
