@@ -144,6 +144,12 @@ def atrous_net(
     c4 = separable_unit(112, 112, dilation=4, **kwargs)            # 112,16,16
     return BlockNet(OrderedDict(c1=c1, c2=c2, c3=c3, c4=c4, o=_average_and_classify(112, n_out)))
 
+# %% ../nbs/10_models.ipynb #4d7e07e0
+def _check_four(name, values, most):
+    "Raise a ValueError unless `values` are four integers from 1 to `most`"
+    if len(values) == 4 and all(isinstance(v, int) and 1 <= v <= most for v in values): return
+    raise ValueError(f'{name} is {short_repr(values)}, expected four integers from 1 to {most}')
+
 # %% ../nbs/10_models.ipynb #b1ue0006
 @register_model
 def blueprint_net(
@@ -156,9 +162,8 @@ def blueprint_net(
 )->nn.Module:        # normalised `(N,3,32,32)` to scores `(N,n_out)`
     "A deep residual trunk of blueprint convolutions: 190,218 parameters, no stride, pooling only at the end"
     kwargs = dict(drop=drop, norm=norm, act=act)
-    for name,values,most in (('widths',widths,1024), ('depths',depths,32)):
-        if len(values) == 4 and all(isinstance(v, int) and 1 <= v <= most for v in values): continue
-        raise ValueError(f'{name} is {short_repr(values)}, expected four integers from 1 to {most}')
+    _check_four('widths', widths, 1024)
+    _check_four('depths', depths, 32)
     def trunk(nf, n_blocks, dilation): return nn.Sequential(*[BlueprintBlock(nf, dilation, **kwargs) for _ in range(n_blocks)])
     def shrink(ni, nf): return blueprint_unit(ni, nf, dilation=2, pad=False, **kwargs)
     nf1,nf2,nf3,nf4 = widths
@@ -202,6 +207,7 @@ def _bad_tensor(model):
     tensors = model.state_dict().items()
     return next((name for name,tensor in tensors if tensor.is_floating_point() and not tensor.isfinite().all()), None)
 
+# %% ../nbs/10_models.ipynb #65494acd
 def load_weights(
     model:nn.Module,
     file:str|Path,   # written by `save_weights`
