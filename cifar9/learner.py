@@ -127,6 +127,7 @@ class _Tracer(torch.fx.Tracer):
     "Records every dropout and batch norm as a module call, subclasses included"
     def is_leaf_module(self, m, name): return isinstance(m, (nn.Dropout,nn.BatchNorm2d)) or super().is_leaf_module(m, name)
 
+# %% ../nbs/11_learner.ipynb #2a7efcfc
 class _PhaseGraph:
     "The graph of `model` while `one_phase` rewrites it; `strides[node]` is n if its output holds every n-th pixel, 0 if it is no map"
     def __init__(self, model):
@@ -144,8 +145,7 @@ class _PhaseGraph:
 
     def replace_conv(self, node, conv, stride):
         "Compute `conv` at the needed pixels only; its input holds every `stride`-th pixel"
-        wanted = self.needed[node] or stride
-        self.strides[node] = wanted
+        wanted = self.strides[node] = self.needed[node] or stride
         if wanted == 1: return
         new = self.insert(_PhaseConv(stride, wanted//stride, conv), node.args[0], node)
         self.strides[new] = wanted
@@ -154,8 +154,7 @@ class _PhaseGraph:
 
     def align_inputs(self, node, stride):
         "Reduce the inputs of an elementwise function to the same pixels"
-        wanted = self.needed[node] or stride
-        self.strides[node] = wanted
+        wanted = self.strides[node] = self.needed[node] or stride
         for x in node.all_input_nodes:
             if self.strides[x] in (0, wanted): continue
             node.replace_input_with(x, self.insert(_TakePhase(self.strides[x], wanted//self.strides[x]), x, node))
@@ -226,6 +225,7 @@ def _resolve_precision(precision, device):
     fp16 = 'fp16' if device.type == 'cuda' else 'fp16 (on a GPU)'
     raise ValueError(f"precision is '{precision}' on {device.type}, expected auto, fp32, bf16 or {fp16}")
 
+# %% ../nbs/11_learner.ipynb #dcc0b69a
 def cifar_learner(
     dls,                       # from `cifar_dls`, or any fastai `DataLoaders` of images and classes
     model:nn.Module,           # `(N,3,H,W)` to scores `(N,classes)`
