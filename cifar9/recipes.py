@@ -290,6 +290,7 @@ def _check_setting(name, value, default):
     expected = expected if is_right_type else _expected_types[kind]
     raise ValueError(f'{name} is {short_repr(value)}, expected {expected}; the default is {default}')
 
+# %% ../nbs/12_recipes.ipynb #cc6a22c6
 def recipe_settings(
     recipe:str,  # in `recipes`
     /,
@@ -335,6 +336,7 @@ def recorded_tfms(
         reason = ' '.join(str(e).split())[:200]
         raise ValueError(f'the augmentation of the config cannot be made again ({type(e).__name__}: {reason}); train anew') from e
 
+# %% ../nbs/12_recipes.ipynb #ae74ee62
 def _check_sizes(config, size):
     "Raise an error unless shifts and holes fit into images of `size` pixels"
     settings = config['settings']

@@ -38,6 +38,7 @@ def load_images(
     how = {key: config[key] for key in ('size','fit','skip_damaged') if key in config}
     return load_data(data or config.get('data') or 'cifar10', **how, progress=progress)
 
+# %% ../nbs/12_start.ipynb #062e2bb1
 def check_classes(model, images):
     "Raise an error unless `model` has a score for each class, and was trained on classes with the same names"
     n_out = model(torch.zeros(2, 3, *images.images.shape[1:3])).shape[-1]
@@ -103,6 +104,7 @@ def check_tracker(name):
     if name not in trackers: raise ValueError(f"unknown tracker '{name}', expected one of {', '.join(trackers)}")
     if importlib.util.find_spec(name) is None: raise ValueError(f'{name} is not installed; run: pip install {name}')
 
+# %% ../nbs/12_start.ipynb #8a17ab4c
 def _start_wandb(folder, config):
     "Start a run of the W&B project `cifar9`"
     import wandb
