@@ -119,12 +119,6 @@ class Predictor:
         if not scores.isfinite().all(): raise ValueError('the network gives scores that are not finite: its training failed; train again')
         return scores.softmax(1).tolist()
 
-    def predict(self,
-        image, # as `fit_image` takes it
-    )->Prediction:
-        "Classify one image"
-        return self.predict_batch([image])[0]
-
 # %% ../nbs/15_inference.ipynb #1addbe92
 def _try_fit(image, side, fit):
     "What `fit_image` returns, or the error"
@@ -159,6 +153,13 @@ def predict_batch(self:Predictor,
         if isinstance(prediction, Exception): raise prediction
         predictions.append(prediction)
     return predictions
+
+@patch
+def predict(self:Predictor,
+    image, # as `fit_image` takes it
+)->Prediction:
+    "Classify one image"
+    return self.predict_batch([image])[0]
 
 # %% ../nbs/15_inference.ipynb #619cedd4
 def find_images(

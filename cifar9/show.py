@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['colours', 'figures', 'Measured', 'measure', 'plot_runs', 'plot_confusion', 'plot_classes', 'plot_mistakes',
-           'plot_attention', 'plot_embedding', 'plot_reliability', 'plot_augmentation', 'plot_architecture', 'figure']
+           'plot_attention', 'plot_embedding', 'plot_reliability', 'plot_architecture', 'plot_augmentation', 'figure']
 
 # %% ../nbs/14_show.ipynb #0514a004
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
@@ -190,6 +190,12 @@ def _network(run_or_model):
         if expand_home(run_or_model).is_dir(): raise
         return create_model(run_or_model)
 
+def plot_architecture(run_or_model):
+    "The graph of a network"
+    size = _config(run_or_model).get('size', 32)
+    return draw_architecture(_network(run_or_model), (3,size,size))
+
+# %% ../nbs/14_show.ipynb #4b877d98
 def _draw_augmented(tfm, image):
     "A figure of an image and eleven augmented variants of it"
     try: return show_augmented(tfm, image, n=11)[0].figure
@@ -209,11 +215,6 @@ def plot_augmentation(
         tfm = recorded_tfms(config)[0] if records else brief_tfms(tuple(images.stats[0]))
         fig = _draw_augmented(tfm, images.train_x[0])
     return _finish(fig, f'{_name(run_or_model)}: augmentation of {images.name}')
-
-def plot_architecture(run_or_model):
-    "The graph of a network"
-    size = _config(run_or_model).get('size', 32)
-    return draw_architecture(_network(run_or_model), (3,size,size))
 
 # %% ../nbs/14_show.ipynb #0514a031
 _measured_figures = dict(mistakes=plot_mistakes, confusion=plot_confusion, classes=plot_classes, calibration=plot_reliability,
