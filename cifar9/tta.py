@@ -68,13 +68,30 @@ flip_views = [View(), View(flip=True)]
 d4_views = [View(flip, quarters) for flip in (False,True) for quarters in range(4)] # the symmetries of a square
 
 # %% ../nbs/16_tta.ipynb #47e20ddc
-def _brought_back(view, out, target, size):
-    "The output for a view as an output for the image, and the weight of each of its numbers"
+def _brought_back(view, out, target, seen, x):
+    "The output for the view `seen` of images `x` as one for `x`, and the weight of each of its numbers"
     weight = torch.ones_like(out[:1])
-    if target == 'mask': return view.deaugment_mask(out, size), view.deaugment_mask(weight[:,:1], size)
+    if target == 'mask':
+        size = tuple(round(side*out.shape[-1]/seen.shape[-1]) for side in x.shape[-2:]) # a mask may be smaller than the image
+        return view.deaugment_mask(out, size), view.deaugment_mask(weight[:,:1], size)
     if target == 'keypoints': return view.deaugment_keypoints(out.reshape(len(out), -1, 2)).reshape(out.shape), weight
     if target == 'bboxes': return view.deaugment_bboxes(out.reshape(len(out), -1, 4)).reshape(out.shape), weight
     return out, weight
+
+# %% ../nbs/16_tta.ipynb #b654a6f8
+def _as_types(targets):
+    "`targets` as a tuple of known names"
+    types = targets if isinstance(targets, tuple) else (targets,)
+    for target in types:
+        if target not in ('mask','bboxes','keypoints','label'):
+            raise ValueError(f"targets contains {target!r}, expected 'mask', 'bboxes', 'keypoints' or 'label'")
+    return types
+
+def _as_outputs(outs, n):
+    "What a model returned as `n` outputs"
+    outs = outs if isinstance(outs, (tuple,list)) else (outs,)
+    if len(outs) == n: return outs
+    raise ValueError(f'the model has {len(outs)} outputs, but targets has {n}; give one target for each output')
 
 # %% ../nbs/16_tta.ipynb #618e7468
 class TestTimeAugmentation(nn.Module):
@@ -88,10 +105,7 @@ class TestTimeAugmentation(nn.Module):
         super().__init__()
         self.model = model
         self.views = d4_views if views is None else list(views)
-        self.target_types = targets if isinstance(targets, tuple) else (targets,)
-        for target in self.target_types:
-            if target not in ('mask','bboxes','keypoints','label'):
-                raise ValueError(f"targets contains {target!r}, expected 'mask', 'bboxes', 'keypoints' or 'label'")
+        self.target_types = _as_types(targets)
         if not self.views: raise ValueError('views is empty, expected at least one, such as View(); use flip_views')
 
     def forward(self, x):
@@ -107,14 +121,8 @@ class TestTimeAugmentation(nn.Module):
     def _outputs(self, view, x):
         "Each output of the model for a view, brought back, with its weight"
         seen = view.augment_image(x)
-        outs = self.model(seen)
-        outs = outs if isinstance(outs, (tuple,list)) else (outs,)
-        if len(outs) != len(self.target_types):
-            counts = f'the model has {len(outs)} outputs, but targets has {len(self.target_types)}'
-            raise ValueError(f'{counts}; give one target for each output')
-        for out,target in zip(outs, self.target_types):
-            size = tuple(round(side*out.shape[-1]/seen.shape[-1]) for side in x.shape[-2:]) # a mask may be smaller than the image
-            yield _brought_back(view, out.as_subclass(torch.Tensor), target, size)
+        outs = _as_outputs(self.model(seen), len(self.target_types))
+        for out,target in zip(outs, self.target_types): yield _brought_back(view, out.as_subclass(torch.Tensor), target, seen, x)
 
 # %% ../nbs/16_tta.ipynb #fb2e4c7b
 def tta_learner(
