@@ -9,7 +9,7 @@ __all__ = ['app', 'options', 'data', 'train', 'evaluate', 'predict', 'show', 'ex
 import errno, json, os, signal, sys, warnings
 from collections.abc import Iterable
 from contextlib import redirect_stdout
-from functools import wraps
+from functools import partial, wraps
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -58,6 +58,7 @@ def _fail(sentence, exit_code):
     typer.echo(f'cifar9: {sentence}', err=True)
     return typer.Exit(exit_code)
 
+# %% ../nbs/17_cli.ipynb #2dabb812
 def _command(f):
     "Make a function that returns an `_Answer` a subcommand; what it prints meanwhile goes to stderr"
     @wraps(f)
@@ -166,11 +167,9 @@ def train(
     run = run_training(data, model, recipe, out=out, resume=resume, start_from=start_from, seed=seed, valid=valid, size=size, fit=fit,
                        skip_damaged=skip_damaged, num_workers=num_workers, precision=precision, tracker=tracker,
                        checkpoint_minutes=checkpoint_minutes, sync_norm=sync_norm,
-                       progress=progress, log=None if progress else _print_now, **settings)
+                       progress=progress, log=None if progress else partial(print, flush=True), **settings)
     if os.environ.get('RANK', '0') != '0': return _Answer([]) # of several processes, the first one prints the result
     return _answer(run.metrics | dict(run=str(run.path)), _run_text(run), as_json)
-
-def _print_now(line): print(line, flush=True)
 
 # %% ../nbs/17_cli.ipynb #292bdde0
 @_command
