@@ -115,6 +115,11 @@ def needed_targets(t):
     if isinstance(t, A.CropNonEmptyMaskIfExists): names.append('mask')
     return names
 
+def _source_of(target):
+    "Where the target that a transform needs can come from, for an error message"
+    parts = dict(mask='a PILMask', bboxes='a TensorBBox', keypoints='a TensorPoint')
+    return f'add {parts[target]} to them' if target in parts else f"give extra={{'{target}': ...}}"
+
 # %% ../nbs/03_pipelines.ipynb #5e0d11f4
 def _check_params(compose, split, kinds):
     "Raise a `ValueError` if samples have boxes or points and the user's Compose has no parameters for them"
@@ -124,11 +129,6 @@ def _check_params(compose, split, kinds):
         name,_,_ = expected[kind].partition('=')
         raise ValueError(f'the Compose in {split} has no {name}, but the samples have {kind}; '
                          f'add {expected[kind]}, or give {split} as a list of transforms')
-
-def _source_of(target):
-    "Where the target that a transform needs can come from, for an error message"
-    parts = dict(mask='a PILMask', bboxes='a TensorBBox', keypoints='a TensorPoint')
-    return f'add {parts[target]} to them' if target in parts else f"give extra={{'{target}': ...}}"
 
 def check_targets(
     compose:A.Compose, # from `as_compose`
@@ -213,6 +213,7 @@ def normalizers(compose):
     if found and isinstance(found[-1], A.FromFloat): return []
     return found
 
+# %% ../nbs/03_pipelines.ipynb #f90e083e
 def check_normalizers(
     train:A.Compose, # from `as_compose`
     valid:A.Compose, # the same, or None
@@ -254,6 +255,7 @@ def final_size(compose:A.Compose)->tuple|None:
     sizes = [_size_after(t, previous) for previous,t in zip([None, *transforms], transforms)]
     return next((size for size in reversed(sizes) if size), None)
 
+# %% ../nbs/03_pipelines.ipynb #8ee2622e
 def warn_of_resize(
     pipelines:dict, # name of the split: `A.Compose`
     resize,         # fastai transform that runs later
