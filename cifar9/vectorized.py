@@ -130,6 +130,18 @@ def _matrices(*entries):
     "Affine maps `(N,3,3)` from the six entries of their first two rows, each a number or `(N,)`"
     return np.stack(np.broadcast_arrays(*entries, 0, 0, 1), -1).reshape(-1,3,3)
 
+# %% ../nbs/03_vectorized.ipynb #097ddb34
+def _affine_maps(h, w, scale, angle, shear, translation):
+    "Affine maps `(N,2,3)` of images of `h` x `w` pixels; the angle is in radians, the other three are pairs, along x and along y"
+    cx,cy = w/2-.5, h/2-.5
+    to_origin,back = _matrices(1,0,-cx, 0,1,-cy), _matrices(1,0,cx, 0,1,cy)
+    scales = _matrices(scale[0],0,0, 0,scale[1],0)
+    cos,sin = np.cos(angle),np.sin(angle)
+    rotates = _matrices(cos,sin,0, -sin,cos,0)
+    shears = _matrices(1,shear[0],0, shear[1],1,0)
+    translates = _matrices(1,0,translation[0], 0,1,translation[1])
+    return (back @ translates @ shears @ rotates @ scales @ to_origin)[:,:2]
+
 # %% ../nbs/03_vectorized.ipynb #a2c05e17
 class AffineBatch(BatchTransform):
     n_uniforms = 7
@@ -141,17 +153,12 @@ class AffineBatch(BatchTransform):
     def params(self, u, images):
         "Matrices `(N,2,3)`"
         t,(h,w) = self.t,images.shape[1:3]
-        shear_x,shear_y = (np.tan(np.deg2rad(-_between(u[:,i], *t.shear[axis]))) for i,axis in ((2,'x'), (3,'y')))
+        shear = [np.tan(np.deg2rad(-_between(u[:,i], *t.shear[axis]))) for i,axis in ((2,'x'), (3,'y'))]
         scale_x = _between(u[:,4], *t.scale['x'])
         scale_y = scale_x if t.keep_ratio else _between(u[:,5], *t.scale['y'])
         angle = np.deg2rad(_between(u[:,6], *t.rotate) % 360)
-        cos,sin = np.cos(angle),np.sin(angle)
-        cx,cy = w/2-.5, h/2-.5
-        to_origin,back = _matrices(1,0,-cx, 0,1,-cy), _matrices(1,0,cx, 0,1,cy)
-        scale,shear = _matrices(scale_x,0,0, 0,scale_y,0), _matrices(1,shear_x,0, shear_y,1,0)
-        rotate = _matrices(cos,sin,0, -sin,cos,0)
-        translate = _matrices(1,0,self._translation(u[:,0], 'x', w), 0,1,self._translation(u[:,1], 'y', h))
-        return (back @ translate @ shear @ rotate @ scale @ to_origin)[:,:2]
+        translation = self._translation(u[:,0], 'x', w), self._translation(u[:,1], 'y', h)
+        return _affine_maps(h, w, (scale_x,scale_y), angle, shear, translation)
 
     def _translation(self, u, axis, side):
         "Whole pixels along one axis"
@@ -166,6 +173,14 @@ class AffineBatch(BatchTransform):
             cv2.warpAffine(img, m, size, dst=new, flags=t.interpolation, borderMode=t.border_mode, borderValue=fill)
         return out
 
+# %% ../nbs/03_vectorized.ipynb #9e55d06e
+def _spans(u_length, u_start, side, limits, in_pixels):
+    "First pixel of each hole along one side, and the first after it; the `limits` of its length are pixels or parts of the `side`"
+    if in_pixels: length = _integer_between(u_length, int(limits[0]), int(min(limits[1], side)))
+    else: length = (side*_between(u_length, *limits)).astype(int)
+    start = _integer_between(u_start, 0, side-length)
+    return start, start+length
+
 # %% ../nbs/03_vectorized.ipynb #a2c05e08
 class CoarseDropoutBatch(BatchTransform):
     n_uniforms = 4
@@ -176,17 +191,10 @@ class CoarseDropoutBatch(BatchTransform):
 
     def params(self, u, images):
         "`(N,4)`: top, bottom, left, right"
-        rows = self._span(u[:,0], u[:,2], images.shape[1], self.t.hole_height_range)
-        cols = self._span(u[:,1], u[:,3], images.shape[2], self.t.hole_width_range)
-        return np.stack([*rows, *cols], 1)
-
-    def _span(self, u_length, u_start, side, limits):
-        "First pixel of the hole along one side, and the first after it"
         in_pixels = self.t.hole_height_range[1] >= 1 # albumentations decides by the height, for the width as well
-        if in_pixels: length = _integer_between(u_length, int(limits[0]), int(min(limits[1], side)))
-        else: length = (side*_between(u_length, *limits)).astype(int)
-        start = _integer_between(u_start, 0, side-length)
-        return start, start+length
+        rows = _spans(u[:,0], u[:,2], images.shape[1], self.t.hole_height_range, in_pixels)
+        cols = _spans(u[:,1], u[:,3], images.shape[2], self.t.hole_width_range, in_pixels)
+        return np.stack([*rows, *cols], 1)
 
     def apply(self, images, holes):
         out = images.copy()
@@ -265,6 +273,24 @@ def _stays_square(shape, before):
     if shape is None: return True
     return shape[0] == shape[1] and not any(_form(t).changes_format for t in before)
 
+# %% ../nbs/03_vectorized.ipynb #6f089874
+def _fired(form, u, images):
+    "The name of a transform and its parameters for one image"
+    params = form.params(u, images)
+    if params is not None: params = dict(zip(form.columns, params[0] if len(form.columns) > 1 else params))
+    return type(form.t).__name__, params
+
+def _apply_where(form, fires, u, images):
+    "Apply `form` where it `fires`; changes `images` in place if that is not everywhere"
+    is_tensor = isinstance(images, torch.Tensor)
+    apply = form.apply_tensor if is_tensor else form.apply
+    if fires.all(): return apply(images, form.params(u, images))
+    if fires.any():
+        rows = np.flatnonzero(fires)
+        if is_tensor: rows = torch.from_numpy(rows).to(images.device)
+        images[rows] = apply(images[rows], form.params(u[fires], images[rows]))
+    return images
+
 # %% ../nbs/03_vectorized.ipynb #a2c05e0e
 def n_draws(pipeline:A.Compose)->int:
     "Random numbers that `run_batch` takes for each image"
@@ -284,20 +310,3 @@ def run_batch(
         out = _apply_where(form, fires, u, out)
         start += 1+form.n_uniforms
     return out.contiguous() if isinstance(out, torch.Tensor) else np.ascontiguousarray(out)
-
-def _fired(form, u, images):
-    "The name of a transform and its parameters for one image"
-    params = form.params(u, images)
-    if params is not None: params = dict(zip(form.columns, params[0] if len(form.columns) > 1 else params))
-    return type(form.t).__name__, params
-
-def _apply_where(form, fires, u, images):
-    "Apply `form` where it `fires`; changes `images` in place if that is not everywhere"
-    is_tensor = isinstance(images, torch.Tensor)
-    apply = form.apply_tensor if is_tensor else form.apply
-    if fires.all(): return apply(images, form.params(u, images))
-    if fires.any():
-        rows = np.flatnonzero(fires)
-        if is_tensor: rows = torch.from_numpy(rows).to(images.device)
-        images[rows] = apply(images[rows], form.params(u[fires], images[rows]))
-    return images
