@@ -168,24 +168,6 @@ def __call__(self:AlbumentationsTransform, sample, split_idx=_by_hand, to_tensor
 
 # %% ../nbs/05_augment.ipynb #2f1c0a06
 @patch
-def _check_randomness(self:AlbumentationsTransform, sample):
-    "Raise a `ValueError` if transforms of one's own make two different images of `sample` with the same key"
-    own = [type(t).__name__ for t in all_transforms(self.train) if is_own(t)]
-    if not own: return
-    tfm = AlbumentationsTransform(self.train, self.valid, seed=self.seed, extra=self.extra)
-    for t in all_transforms(tfm.train):
-        if t.p > 0 and (is_own(t) or isinstance(t, A.BaseCompose)): t.p = 1
-    for item in range(4):
-        made = []
-        for _ in range(2):
-            tfm.seek(item, PREVIEW_EPOCHS)
-            with restored_generators(), suppress(SkipItemException): # so both find the same state in `np.random`
-                made.append(tfm(sample, split_idx=0))
-        if not is_same(made[:1], made[1:]):
-            raise ValueError(f"train makes two different images of an item with one key, because {' or '.join(own)} counts or draws from "
-                             'a generator of its own, which workers repeat; draw from self.random_generator, in an A.Lambda from np.random')
-
-@patch
 def setup(self:AlbumentationsTransform, items=None, train_setup=False):
     "Called by a fastai loader: make it a `KeyedDL` and check its samples"
     if not isinstance(items, DataLoader): return
@@ -203,6 +185,25 @@ def setup(self:AlbumentationsTransform, items=None, train_setup=False):
     self._check_randomness(sample)
     self.seek(0, 0)
     self(sample, split_idx=1)
+
+# %% ../nbs/05_augment.ipynb #5e94b362
+@patch
+def _check_randomness(self:AlbumentationsTransform, sample):
+    "Raise a `ValueError` if transforms of one's own make two different images of `sample` with the same key"
+    own = [type(t).__name__ for t in all_transforms(self.train) if is_own(t)]
+    if not own: return
+    tfm = AlbumentationsTransform(self.train, self.valid, seed=self.seed, extra=self.extra)
+    for t in all_transforms(tfm.train):
+        if t.p > 0 and (is_own(t) or isinstance(t, A.BaseCompose)): t.p = 1
+    for item in range(4):
+        made = []
+        for _ in range(2):
+            tfm.seek(item, PREVIEW_EPOCHS)
+            with restored_generators(), suppress(SkipItemException): # so both find the same state in `np.random`
+                made.append(tfm(sample, split_idx=0))
+        if not is_same(made[:1], made[1:]):
+            raise ValueError(f"train makes two different images of an item with one key, because {' or '.join(own)} counts or draws from "
+                             'a generator of its own, which workers repeat; draw from self.random_generator, in an A.Lambda from np.random')
 
 # %% ../nbs/05_augment.ipynb #09f41a76
 @patch

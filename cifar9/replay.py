@@ -66,6 +66,7 @@ def record(
     except ValueError: transform = None
     return json.dumps(dict(item=item, epoch=epoch, stream=stream, split_idx=split_idx, fired=fired, transform=transform), default=_plain)
 
+# %% ../nbs/05_replay.ipynb #f6c9cb95
 def replay(
     text:str,                         # from `record`
     sample,                           # as it is before the transform
