@@ -24,10 +24,8 @@ class Marks(NamedTuple):
         "Cut to the indices of a tensor of `shape` along `axes`; with `written_out`, an element for each of them"
         mask,starts = self.mask,list(self.starts)
         for axis in axes:
-            n,start = shape[axis],starts[axis]
-            if start is None and not written_out: continue
-            mask = mask.repeat(n, axis+1) if start is None else cut(mask, axis+1, start, n)
-            starts[axis] = 0
+            if starts[axis] is None and not written_out: continue
+            mask,starts[axis] = cut(mask, axis+1, starts[axis], shape[axis]),0
         return Marks(mask, tuple(starts))
 
     def shortened(self, shape, axes):
@@ -44,13 +42,7 @@ class Marks(NamedTuple):
         if other is None: return self
         differing = [i for i,(a,b) in enumerate(zip(self.starts, other.starts)) if (a is None) != (b is None)]
         pair = [m.within(shape, [i for i in differing if m.starts[i] is None], True) for m in (self, other)]
-        offsets = [[start or 0 for start in m.starts] for m in pair]
-        first = [min(pair_of) for pair_of in zip(*offsets)]
-        ends = [[start+n for start,n in zip(offset, m.mask.shape[1:])] for offset,m in zip(offsets, pair)]
-        mask = np.zeros((len(self.mask), *(max(pair_of)-start for pair_of,start in zip(zip(*ends), first))), bool)
-        for m,offset,end in zip(pair, offsets, ends):
-            place = [slice(a-start, b-start) for a,b,start in zip(offset, end, first)]
-            mask[tuple([slice(None)] + place)] |= m.mask
+        mask,first = _union_at([m.mask for m in pair], [[start or 0 for start in m.starts] for m in pair])
         starts = tuple(None if s is None else start for s,start in zip(pair[0].starts, first))
         return Marks(mask, starts).shortened(shape, differing)
 
@@ -58,16 +50,27 @@ class Marks(NamedTuple):
 def cut(
     mask:np.ndarray,
     axis:int,
-    start:int, # index of the first element along `axis`
+    start:int, # index of the first element along `axis`; None: its only element stands for all indices
     n:int,
 )->np.ndarray:
     "`mask` along `axis` for the indices 0 to n-1"
+    if start is None: return mask.repeat(n, axis)
     if start == 0 and mask.shape[axis] == n: return mask
     mask = np.moveaxis(mask, axis, -1)
     out = np.zeros((*mask.shape[:-1], n), bool)
     first,last = max(start, 0),min(start + mask.shape[-1], n)
     if first < last: out[...,first:last] = mask[...,first-start:last-start]
     return np.moveaxis(out, -1, axis)
+
+# %% ../nbs/06_dependence.ipynb #bcc96046
+def _union_at(masks, offsets):
+    "The union of masks whose first elements have the indices `offsets`, and the indices of its own first element"
+    first = [min(starts) for starts in zip(*offsets)]
+    places = [[slice(i-low, i-low+n) for i,low,n in zip(offset, first, mask.shape[1:])] for mask,offset in zip(masks, offsets)]
+    sizes = [max(place.stop for place in axis) for axis in zip(*places)]
+    out = np.zeros((len(masks[0]), *sizes), bool)
+    for mask,place in zip(masks, places): out[tuple([slice(None)] + place)] |= mask
+    return out, first
 
 # %% ../nbs/06_dependence.ipynb #74e32127
 class Taps(NamedTuple):
@@ -142,16 +145,21 @@ class AxisLink:
     def pull(self, marks, shape, clipped=True, local=False):
         "The marks of `source`, for those of the result of `shape`"
         axes = self.axes_for(local)
-        used = [entry[0] for entry in axes if isinstance(entry, tuple)]
-        mask = marks.mask.any(tuple(i+1 for i in range(len(shape)) if i not in used))
-        mask = mask.transpose([0, *(1+sorted(used).index(i) for i in used)])
-        sizes = [marks.mask.shape[entry[0]+1] if isinstance(entry, tuple) else 1 for entry in axes]
-        starts = [marks.starts[entry[0]] if isinstance(entry, tuple) else entry for entry in axes]
-        mask = mask.reshape(len(mask), *sizes)
+        mask,starts = _in_source_order(marks, axes)
         for i,entry in enumerate(axes):
             if not isinstance(entry, tuple) or entry[1] is same: continue
             mask,starts[i] = _pull_axis(mask, i+1, starts[i], entry[1], shape[entry[0]], self.source.shape[i])
         return Marks(mask, tuple(starts))
+
+# %% ../nbs/06_dependence.ipynb #8203b638
+def _in_source_order(marks, axes):
+    "Mask and starts with an axis for each of `axes`; the mask has one element along those that name no axis of the result"
+    used = [entry[0] for entry in axes if isinstance(entry, tuple)]
+    mask = marks.mask.any(tuple(i+1 for i in range(len(marks.starts)) if i not in used))
+    mask = mask.transpose([0, *(1+sorted(used).index(i) for i in used)])
+    sizes = [marks.mask.shape[entry[0]+1] if isinstance(entry, tuple) else 1 for entry in axes]
+    starts = [marks.starts[entry[0]] if isinstance(entry, tuple) else entry for entry in axes]
+    return mask.reshape(len(mask), *sizes), starts
 
 # %% ../nbs/06_dependence.ipynb #6231c3b2
 @lru_cache(None)
