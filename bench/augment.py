@@ -27,7 +27,7 @@ from cifar9.augment import AlbumentationsTransform, brief_tfms
 from cifar9.datasets import make_shapes10
 from turns import alternate, table, where
 
-bs = 64
+bs = 128
 pipelines = {
     'flip, affine, hole': brief_tfms().train.transforms,
     'flip, noise, brightness': [A.HorizontalFlip(p=.5), A.GaussNoise(p=.5), A.RandomBrightnessContrast(p=.5)]}
