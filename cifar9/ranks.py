@@ -18,7 +18,7 @@ from torch import distributed, nn
 # %% ../nbs/11_ranks.ipynb #f246b783
 @contextmanager
 def process_group():
-    "Within this context, this process and those that `torchrun` started with it can talk to each other"
+    "Within this context, this process and those that `torchrun` started with it can communicate"
     n_processes = int(os.environ.get('WORLD_SIZE', 1))
     if n_processes == 1 or distributed.is_initialized():
         yield
