@@ -97,6 +97,12 @@ def test_import_cells_contain_only_imports(path):
 
 
 @each
+def test_no_line_of_code_is_longer_than_140(path):
+    cells = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == 'code']
+    assert [line for c in cells for line in c.source.splitlines() if len(line) > 140] == []
+
+
+@each
 def test_saved_outputs_name_no_folder_of_a_machine(path):
     cells = nbformat.read(path, as_version=4).cells
     outputs = str([cell.get('outputs') for cell in cells])

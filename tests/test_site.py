@@ -24,7 +24,8 @@ pages = ['index', 'try', 'augment', 'models', 'learner', 'tutorials/first_run']
 
 def test_what_is_missing_is_named(tmp_path):
     (tmp_path/'a.html').write_text('''
-        <h1 id="here">A</h1><a href="#here"></a><a href="#there"></a><a href="sub/b.html#x"></a><a href="sub/"></a><a href="https://example.org/no"></a>
+        <h1 id="here">A</h1><a href="#here"></a><a href="#there"></a>
+        <a href="sub/b.html#x"></a><a href="sub/"></a><a href="https://example.org/no"></a>
         <img src="p.png"><img src="q.png"><script src="https://example.org/s.js"></script>''')
     (tmp_path/'p.png').write_bytes(b'')
     (tmp_path/'sub').mkdir()

@@ -85,7 +85,9 @@ function frog(c) {
 
 function horse(c) {
   background(c, '#a8cbe8', '#cfe0e6', '#7fa650', '#5f8a38')
-  for (const [x, lean] of [[18, -2], [25, 1], [41, -1], [47, 2]]) shape(c, '#54311b', [[x, 38], [x + 4, 38], [x + 4 + lean, 58], [x + 1 + lean, 58]])
+  for (const [x, lean] of [[18, -2], [25, 1], [41, -1], [47, 2]]) {
+    shape(c, '#54311b', [[x, 38], [x + 4, 38], [x + 4 + lean, 58], [x + 1 + lean, 58]])
+  }
   ellipse(c, '#6d4124', 32, 34, 18, 8.5)
   shape(c, '#6d4124', [[42, 34], [48, 14], [55, 12], [52, 30]])
   ellipse(c, '#6d4124', 55, 16, 7.5, 3.8, .5)

@@ -84,7 +84,8 @@ function covered(rgb, left, top, colour) { // a copy with a square in one colour
   return copy
 }
 
-async function occlusion(rgb, index, probability, isCurrent) { // mean loss of the class's probability at each pixel; null if there is a newer image
+// mean loss of the class's probability at each pixel; null if there is a newer image
+async function occlusion(rgb, index, probability, isCurrent) {
   const colour = meanColour(rgb)
   const lost = new Float64Array(side*side), times = new Float64Array(side*side)
   for (let top = step - square; top < side; top += step) {
@@ -140,7 +141,8 @@ function showMap(rgb, lost, name) {
     return .35*value + .65*colour
   })
   show(part('map'), mixed)
-  const sentence = most > 0 ? `covering the brightest place costs ${Math.round(100*most)} points` : 'no covered place lowers its probability'
+  let sentence = 'no covered place lowers its probability'
+  if (most > 0) sentence = `covering the brightest place costs ${Math.round(100*most)} points`
   part('legend').textContent = `Where it looks for ${name}: ${sentence}`
   part('map').setAttribute('aria-label', `Map: ${sentence}`)
 }
