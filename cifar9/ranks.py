@@ -7,7 +7,7 @@ __all__ = ['process_group', 'this_rank', 'n_ranks', 'sum_over_ranks', 'from_firs
            'AverageGradients', 'SyncedBatchNorm', 'sync_norm', 'average_buffers']
 
 # %% ../nbs/11_ranks.ipynb #469368a6
-import math, os
+import atexit, math, os
 from contextlib import contextmanager
 
 import torch
@@ -16,21 +16,25 @@ from fastai.data.core import DataLoaders
 from torch import distributed, nn
 
 # %% ../nbs/11_ranks.ipynb #f246b783
-@contextmanager
-def process_group():
-    "Within this context, this process and those that `torchrun` started with it can communicate"
-    n_processes = int(os.environ.get('WORLD_SIZE', 1))
-    if n_processes == 1 or distributed.is_initialized():
-        yield
-        return
+def _connect():
+    "Connect this process with the others, until it ends"
+    if distributed.is_initialized(): return
     has_gpu = torch.cuda.is_available()
     if has_gpu: torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
     distributed.init_process_group('nccl' if has_gpu else 'gloo')
-    hidden = {name:os.environ.pop(name) for name in ('RANK','WORLD_SIZE')} # fastai reads them, and would gather each loss from all ranks
+    atexit.register(_disconnect)
+
+def _disconnect():
+    if distributed.is_initialized(): distributed.destroy_process_group()
+
+@contextmanager
+def process_group():
+    "Within this context, this process and those that `torchrun` started with it can communicate"
+    if int(os.environ.get('WORLD_SIZE', 1)) > 1: _connect()
+    names = [name for name in ('RANK','WORLD_SIZE') if name in os.environ]
+    hidden = {name:os.environ.pop(name) for name in names} # fastai reads them, and would gather each loss from all ranks
     try: yield
-    finally:
-        os.environ.update(hidden)
-        distributed.destroy_process_group()
+    finally: os.environ.update(hidden)
 
 def this_rank()->int:
     "The number of this process, from 0"

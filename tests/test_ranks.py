@@ -15,7 +15,7 @@ from torch import multiprocessing
 from cifar9.augment import flip_shift_tfms
 from cifar9.datasets import make_shapes10
 from cifar9.loaders import cifar_dls
-from cifar9.ranks import share_items
+from cifar9.ranks import process_group, share_items, wait_for_ranks
 from cifar9.recipes import config_learner
 from cifar9.runs import read_run, train
 
@@ -29,21 +29,28 @@ cases = { # a low rate, because differences in the last digit grow from step to 
 }
 
 
-def run_rank(rank, folder, port):
+def be_rank(rank, port):
     torch.set_num_threads(1)
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(n_ranks), MASTER_ADDR='localhost', MASTER_PORT=str(port))
+
+
+def run_rank(rank, folder, port):
+    be_rank(rank, port)
     multiprocessing.set_start_method('fork', force=True) # for the workers, as in a process that a user starts
     for name,arguments in cases.items(): train(shapes, out=folder/name, progress=False, precision='fp32', **arguments)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(('localhost', 0))
+        return s.getsockname()[1]
 
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
     "Run folders of two ranks"
     folder = tmp_path_factory.mktemp('ranks')
-    with socket.socket() as s:
-        s.bind(('localhost', 0))
-        port = s.getsockname()[1]
-    multiprocessing.spawn(run_rank, args=(folder, port), nprocs=n_ranks)
+    multiprocessing.spawn(run_rank, args=(folder, free_port()), nprocs=n_ranks)
     return folder
 
 
@@ -65,6 +72,23 @@ def test_two_ranks_end_with_the_weights_of_one_process(folder, tmp_path, name):
         columns = ['train_loss','train_accuracy','valid_loss','accuracy']
         assert abs(alone.history[columns] - together.history[columns]).max().max() < 1e-3
         assert together.metrics['n'] == 101 and together.metrics['correct'] == alone.metrics['correct']
+
+
+def train_twice(rank, port):
+    be_rank(rank, port)
+    for _ in range(2):
+        with process_group():
+            wait_for_ranks()
+            if rank == 0: time.sleep(1) # the other one is out before
+
+
+def test_a_second_training_waits_for_no_rank_that_is_still_in_the_first():
+    ranks = multiprocessing.spawn(train_twice, args=(free_port(),), nprocs=n_ranks, join=False)
+    end = time.monotonic() + 60
+    try:
+        while not ranks.join(timeout=1): assert time.monotonic() < end, 'the ranks wait for each other'
+    finally:
+        for p in ranks.processes: p.kill()
 
 
 @pytest.mark.parametrize('n, bs, num_workers', [(2,8,0), (2,8,2), (3,9,0), (3,9,2), (4,8,0)])
