@@ -204,6 +204,7 @@ def test_training_with_masks():
     assert dice > .9, dice
 
 
+@pytest.mark.sweep # 30 s; masks and points are trained with in each run of the tests
 def test_training_with_boxes():
     dls = trainable([BBoxBlock, BBoxLblBlock], [lambda d: d[2], lambda d: ['triangle']], 800)
     learn = learner(dls, nn.Sequential(small(4), nn.Tanh()), loss_func=lambda pred, box, label: F.l1_loss(pred, box[:,0]))
