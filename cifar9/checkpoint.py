@@ -26,15 +26,18 @@ def _plain(o):
     return o.item() if isinstance(o, np.generic) else o
 
 def _random_states():
-    "The states of all random generators"
+    "The states of the random generators of torch, numpy and Python"
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return dict(torch=torch.get_rng_state(), cuda=cuda, python=_plain(random.getstate()))
+    name,numbers,*rest = np.random.get_state()
+    numpy = [name, numbers.tolist(), *rest]
+    return dict(torch=torch.get_rng_state(), cuda=cuda, numpy=numpy, python=_plain(random.getstate()))
 
 def _set_random_states(states):
     torch.set_rng_state(states['torch'])
     if states['cuda'] and torch.cuda.is_available(): torch.cuda.set_rng_state_all(states['cuda'])
     python_version,integers,gauss = states['python']
     random.setstate((python_version, tuple(integers), gauss))
+    if 'numpy' in states: np.random.set_state(states['numpy']) # checkpoints of older versions have none
 
 def previous_checkpoint(
     file:str|Path,

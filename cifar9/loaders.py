@@ -181,13 +181,13 @@ def _transformed(dl, draws, first, last=None):
         draws = [(key,item) for key,item in zip(keys, items) if item is not None]
     return draws
 
-max_pixels = 2**19 # of a group of items: 512 images of 32x32 pixels, 10 of 224x224, one photo
+max_pixels = 2**19 # that end a group of items: 512 images of 32x32 pixels, 11 of 224x224, one photo
 
 def _n_pixels(item):
     "The number of pixels in the images of an item; of tensors and arrays, the number of elements"
     if isinstance(item, (tuple,list)): return sum(map(_n_pixels, item))
     if isinstance(item, Image.Image): return item.width*item.height
-    if isinstance(item, TensorCategory): return 0 # `shape` of these two was 10 % of the loading of small images
+    if isinstance(item, TensorCategory): return 0 # reading `shape` of images and labels was 10 % of the loading of small images
     return math.prod(getattr(item, 'shape', ()))
 
 def _loaded(dl, key, last=None):

@@ -29,7 +29,7 @@ def _disconnect():
 
 @contextmanager
 def process_group():
-    "Within this context, this process and those that `torchrun` started with it can communicate"
+    "Connect this process with those that `torchrun` started with it; within the context, fastai does not see that there are several"
     if int(os.environ.get('WORLD_SIZE', 1)) > 1: _connect()
     names = [name for name in ('RANK','WORLD_SIZE') if name in os.environ]
     hidden = {name:os.environ.pop(name) for name in names} # fastai reads them, and would gather each loss from all ranks

@@ -179,7 +179,7 @@ def _only_process(folder):
 
 # %% ../nbs/13_runs.ipynb #b4561aba
 def _start(learn, folder, config, images):
-    "Write `config.json`; returns the state to continue from, None, and notes"
+    "Write `config.json`; returns None, as there is no state to continue from, and no notes"
     if this_rank() > 0: return None, []
     _refuse_run(folder) # another process may have used it in the meantime
     mean,std = images.stats
@@ -211,7 +211,7 @@ def _resume(learn, folder, config, images):
     same_mean = np.allclose(images.stats[0], config['mean'])
     if not same_mean or list(images.classes) != config['classes']:
         raise ValueError(f"{images.name} at '{images.source}' is not the data of the run in '{folder}' (another mean or other classes); "
-                         'name the data that it was started with')
+                         'put the data that it was started with there, or pass them as an ImageArrays')
     file = folder/'checkpoint.pt'
     state = load_checkpoint(learn, file)
     n_epochs = config['settings']['epochs']

@@ -100,13 +100,13 @@ def _chw(a):
     "The array `a`, `(H,W)` or `(H,W,C)`, as a tensor `(C,H,W)`"
     return torch.from_numpy(np.ascontiguousarray(a[None] if a.ndim == 2 else a.transpose(2,0,1)))
 
-_own_modes = 'P','CMYK','HSV','YCbCr','LAB','RGBX' # PIL makes images of mode L, RGB and RGBA of arrays of bytes
+_modes_to_restore = 'P','CMYK','HSV','YCbCr','LAB','RGBX' # PIL makes images of mode L, RGB and RGBA of arrays of bytes
 
 def _as_pil(a, original):
     "The array `a` as a PIL image of the class and mode of `original`"
     if a.ndim == 3 and a.shape[-1] == 1: a = a[...,0]
     new = Image.fromarray(a)
-    if original.mode in _own_modes and len(original.getbands()) == len(new.getbands()):
+    if original.mode in _modes_to_restore and len(original.getbands()) == len(new.getbands()):
         new = Image.frombytes(original.mode, new.size, new.tobytes())
     if new.mode == 'P': new.putpalette(original.getpalette())
     return type(original)(new) if isinstance(original, PILBase) else new
