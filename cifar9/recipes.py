@@ -313,7 +313,7 @@ def training_config(
     recipe:str,    # in `recipes`
     tfms,          # augmentation instead of the recipe's; None: the recipe's own
     settings:dict, # of the recipe
-    **options,     # `seed`, `valid`, `num_workers`, `precision`, `channels_last`, `device`
+    **options,     # of `train`: `seed`, `valid`, `precision`, `device`, `size`, ...
 )->dict:           # what `config_learner` takes, and `config.json` records
     "All that determines a training, checked"
     settings = recipe_settings(recipe, **settings)

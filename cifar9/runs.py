@@ -304,7 +304,7 @@ def train(
     model:str=None,             # in `list_models()`; None: the recipe's own
     recipe:str='one_cycle',     # in `recipes`
     out:str|Path=None,          # folder for the run; None: the next free one in `runs`
-    resume:str|Path=None,       # folder of a run to continue; everything but `data` then comes from its config.json
+    resume:str|Path=None,       # folder of a run to continue; what is trained, and how, then comes from its config.json
     tfms=None,                  # augmentation instead of the recipe's: an `AlbumentationsTransform`, or its first argument
     start_from:str|Path=None,   # model with weights in the package, or run folder: start from its weights, except the last layer's
     seed:int=42,                # of weights, shuffling, dropout and the recipe's own augmentation
