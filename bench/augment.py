@@ -48,7 +48,7 @@ def bare_calls(images, tfms):
 
 def through_files(files, tfm, num_workers):
     block = DataBlock((ImageBlock, CategoryBlock), get_y=lambda f: int(f.stem)%10, splitter=IndexSplitter([0]), item_tfms=tfm)
-    dl = block.dataloaders(files, bs=bs, num_workers=num_workers, device=torch.device('cpu')).train
+    dl = block.dataloaders(files, bs=bs, num_workers=num_workers, drop_last=False, device=torch.device('cpu')).train
     def run():
         for _ in dl: pass
     return run
