@@ -100,7 +100,7 @@ def measure(n_images, rounds):
 
 if __name__ == '__main__':
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument('--images', type=int, default=1280)
+    p.add_argument('--images', type=int, default=1281, help='one of them is no training image, so that 1281 are ten batches')
     p.add_argument('--rounds', type=int, default=5)
     p.add_argument('--old', type=Path, help='another checkout, measured first')
     args = p.parse_args()

@@ -187,7 +187,7 @@ def _n_pixels(item):
     "The number of pixels in the images of an item; of tensors and arrays, the number of elements"
     if isinstance(item, (tuple,list)): return sum(map(_n_pixels, item))
     if isinstance(item, Image.Image): return item.width*item.height
-    if isinstance(item, TensorCategory): return 0 # reading `shape` of images and labels was 10 % of the loading of small images
+    if isinstance(item, TensorCategory): return 0 # it has no pixels, and fastai makes reading its `shape` slow
     return math.prod(getattr(item, 'shape', ()))
 
 def _loaded(dl, key, last=None):
