@@ -38,7 +38,9 @@ def target_kind(o):
     if isinstance(o, (Image.Image,TensorImageBase)): return 'image'
     if isinstance(o, np.ndarray) and o.ndim in (2,3): return 'image'
 
-def target_kinds(parts): return frozenset(map(target_kind, parts)) - {None}
+def target_kinds(parts):
+    "The set of the targets among `parts`"
+    return frozenset(map(target_kind, parts)) - {None}
 
 # %% ../nbs/04_targets.ipynb #5e0d11b6
 def _members(o):
@@ -287,7 +289,9 @@ def check_sample(
 _not_geometric = (A.CoarseDropout, A.ConstrainedCoarseDropout, A.Erasing, A.FrequencyMasking, A.GridDropout, A.Lambda, A.MaskDropout,
                   A.Morphological, A.Mosaic, A.OverlayElements, A.PixelDropout, A.TimeMasking, A.XYMasking)
 
-def is_geometric(t): return isinstance(t, A.DualTransform) and not isinstance(t, _not_geometric)
+def is_geometric(t):
+    "Does the transform `t` move the parts of an image?"
+    return isinstance(t, A.DualTransform) and not isinstance(t, _not_geometric)
 
 # %% ../nbs/04_targets.ipynb #c499cd3f
 _resizing = A.Resize, A.LongestMaxSize, A.SmallestMaxSize, A.RandomScale, A.RandomSizedCrop, A.RandomResizedCrop, A.RandomSizedBBoxSafeCrop

@@ -150,6 +150,12 @@ def test_every_notebook_is_in_the_navigation_in_order(site):
 
 
 @pytest.mark.slow
+def test_every_listed_function_has_a_docstring(site):
+    "nbdev takes the docstring of `__call__`, 'Call self as a function.', for a function without one"
+    assert [f.name for f in site.rglob('*.html') if 'Call self as a function' in f.read_text(encoding='utf-8')] == []
+
+
+@pytest.mark.slow
 def test_functions_link_to_their_source(site):
     links = {a['href'].partition('#L')[0] for a in doc_site.parse((site/'augment.html').read_text())('a', string='source')}
     assert links == {doc_site.repo + 'cifar9/augment.py'}
