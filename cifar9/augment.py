@@ -239,20 +239,18 @@ def augment_items(self:AlbumentationsTransform, items, idxs, epoch, split_idx, s
     split,new = split_name(split_idx),list(items)
     if split not in self.pipelines: return new
     images = [only_image(sample) for sample in items]
-    groups = defaultdict(list) # the indices of the images of each shape
+    groups = defaultdict(list) # the indices of the images of each shape and type
     for i,(sample,image) in enumerate(zip(items, images)):
-        if image is None:
+        if image: groups[image.pixels.shape, image.pixels.dtype].append(i)
+        else:
             self.seek(idxs[i], epoch, streams[i])
             new[i] = self(sample, split_idx=split_idx, to_tensor=to_tensor)
-        elif image.pixels.dtype == np.uint8 and image.pixels.ndim == 3 and self._runs_batches(split, image.pixels.shape):
-            groups[image.pixels.shape].append(i)
-        else:
-            a = self._run_image(split, image.pixels, idxs[i], epoch, streams[i])
-            new[i] = with_image(sample, image, a, self.normalizes, to_tensor)
-    for group in groups.values():
-        batch = np.stack([images[i].pixels for i in group])
-        batch = self._run_batch(split, batch, [idxs[i] for i in group], epoch, [streams[i] for i in group])
-        for i,a in zip(group, batch): new[i] = with_image(items[i], images[i], a, self.normalizes, to_tensor)
+    for (shape,dtype),group in groups.items():
+        if dtype == np.uint8 and len(shape) == 3 and self._runs_batches(split, shape):
+            batch = np.stack([images[i].pixels for i in group])
+            augmented = self._run_batch(split, batch, [idxs[i] for i in group], epoch, [streams[i] for i in group])
+        else: augmented = [self._run_image(split, images[i].pixels, idxs[i], epoch, streams[i]) for i in group]
+        for i,a in zip(group, augmented): new[i] = with_image(items[i], images[i], a, self.normalizes, to_tensor)
     return new
 
 # %% ../nbs/05_augment.ipynb #2f1c0a10

@@ -143,16 +143,15 @@ def _split_idx(dl):
     if split_idx is None: split_idx = 0 if dl.shuffle else 1
     return split_idx
 
-def _needs_conversion(item):
-    "Has `ToTensor` a method for a part of `item`? To call it takes 60 µs even if it has none"
+def _needs_conversion(items):
+    "Has `ToTensor` a method for a part of one of `items`? To call it takes 60 µs an item even if it has none"
     kinds = [method.signature.types[-1] for method in ToTensor.encodes.methods]
-    parts = item if isinstance(item, tuple) else (item,)
+    parts = [part for item in items for part in (item if isinstance(item, tuple) else (item,))]
     return Any in kinds or any(isinstance(part, (tuple,*kinds)) for part in parts)
 
 def _transform_item(dl, position, key, item):
     "The item after the item transform at `position`"
     t = dl.after_item.fs[position]
-    if type(t) is ToTensor and not _needs_conversion(item): return item
     _seek(t, position, key)
     split_idx = _split_idx(dl) if hasattr(t, 'seek') else getattr(dl.dataset, 'split_idx', None)
     return t(item, split_idx=split_idx)
@@ -161,6 +160,7 @@ def _transform_item(dl, position, key, item):
 def _transform_items(dl, position, keys, items):
     "The items after the item transform at `position`; None for one that it skips"
     t,*later = dl.after_item.fs[position:]
+    if type(t) is ToTensor and not _needs_conversion(items): return items
     to_tensor = all(type(f) is ToTensor for f in later)
     streams = [stream_id(position, key.occurrence) for key in keys]
     try:
@@ -186,15 +186,19 @@ max_pixels = 2**19 # that end a group of items: 512 images of 32x32 pixels, 11 o
 def _n_pixels(item):
     "The number of pixels in the images of an item; of tensors and arrays, the number of elements"
     if isinstance(item, (tuple,list)): return sum(map(_n_pixels, item))
-    if isinstance(item, Image.Image): return item.width*item.height
+    if isinstance(item, Image.Image): return math.prod(item.size)
     if isinstance(item, TensorCategory): return 0 # it has no pixels, and fastai makes reading its `shape` slow
     return math.prod(getattr(item, 'shape', ()))
 
-def _loaded(dl, key, last=None):
-    "`[(key,item)]` after the type transforms and the item transforms before `last`; `[]` if one of them skips the item"
+def _keyed_type_tfms(dl):
+    "The type transforms that take a key, with their positions; those of item transforms count up from 0"
     lists = getattr(dl.dataset, 'tls', [dl.dataset]) # of a `Datasets`, or a `TfmdLists`
     type_tfms = [t for tl in lists for t in getattr(getattr(tl, 'tfms', None), 'fs', [])]
-    for k,t in enumerate(type_tfms): _seek(t, 255-k, key) # item transforms count from 0
+    return [(255-k, t) for k,t in enumerate(type_tfms) if hasattr(t, 'seek')]
+
+def _loaded(dl, key, keyed_type_tfms, last=None):
+    "`[(key,item)]` after the type transforms and the item transforms before `last`; `[]` if one of them skips the item"
+    for position,t in keyed_type_tfms: _seek(t, position, key)
     try: item = dl.create_item(int(key) if dl.indexed else None)
     except SkipItemException: return []
     if _n_pixels(item) >= max_pixels: gc.collect(1) # fastai leaves the photo before this one in a reference cycle
@@ -211,10 +215,10 @@ def _first_of_group(tfms):
 
 def _all_loaded(dl, keys):
     "The items of `keys` after all item transforms"
-    first = _first_of_group(dl.after_item.fs)
+    first,keyed_type_tfms = _first_of_group(dl.after_item.fs), _keyed_type_tfms(dl)
     group,n_pixels = [],0
     for key in keys:
-        group += _loaded(dl, key, first)
+        group += _loaded(dl, key, keyed_type_tfms, first)
         if group: n_pixels += _n_pixels(group[-1][1])
         if n_pixels >= max_pixels or len(group) == (dl.bs or 1):
             finished = _transformed(dl, group, first)
@@ -248,7 +252,7 @@ def __len__(self:KeyedDL):
 def do_item(self:KeyedDL, s):
     "The item of a key or an index after all item transforms; None if one of them skips it"
     key, = epoch_keys([s], self.epoch)
-    return next((item for _,item in _loaded(self, key)), None)
+    return next((item for _,item in _loaded(self, key, _keyed_type_tfms(self))), None)
 
 @patch
 def create_batches(self:KeyedDL, samps):

@@ -124,7 +124,7 @@ def image_like(a, original, normalizes, to_tensor=False):
     if isinstance(original, np.ndarray): return a
     if isinstance(original, torch.Tensor): return type(original)(_chw(a)[0] if original.ndim == 2 else _chw(a))
     takes_tensor = to_tensor and a.dtype == np.uint8 and a.ndim == 3 and hasattr(original, '_tensor_cls')
-    return original._tensor_cls(_chw(a)) if takes_tensor and _fastai_converts() else _as_pil(a, original)
+    return _chw(a).as_subclass(original._tensor_cls) if takes_tensor and _fastai_converts() else _as_pil(a, original)
 
 def _mask_like(a, original):
     "The mask `a` in the type and dtype of `original`"
