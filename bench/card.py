@@ -150,8 +150,8 @@ def training_section(run, folder):
 ```
 
 Recipe `{config['recipe']}`, {len(history)} epochs of {images}, seed {config['seed']}; augmentation: {augmentation}.
-{metrics['training_seconds']/3600:.1f} hours with {machine['threads']} of {machine['cores']} cores of an {machine['cpu']}, pauses
-and other work included, in {config['precision']}; at most {metrics['peak_memory_gb']} GB of memory; {versions}.
+{metrics['training_seconds']/3600:.1f} hours, begun with {machine['threads']} of {machine['cores']} cores of an {machine['cpu']};
+pauses, other machines and other work included; in {config['precision']}; at most {metrics['peak_memory_gb']} GB of memory; {versions}.
 `config.json` has every setting, and `history.csv` every epoch.
 In the last epoch {history.train_accuracy.iloc[-1]:.1%} of the augmented training images were
 classified correctly. No other images, labels or weights were used. {test_images}{earlier_runs(folder)}

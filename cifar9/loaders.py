@@ -172,14 +172,14 @@ def _transform_items(dl, position, keys, items):
     return [_transform_items(dl, position, [key], [item])[0] for key,item in zip(keys, items)]
 
 # %% ../nbs/02_loaders.ipynb #3c8d2f0a
-def _transformed(dl, draws, first, last=None):
-    "The `(key,item)` pairs `draws` after the item transforms from `first` to `last`, without the items that one of them skips"
+def _transformed(dl, pairs, first, last=None):
+    "The `(key,item)` `pairs` after the item transforms from `first` to `last`, without the items that one of them skips"
     for position in range(len(dl.after_item.fs))[first:last]:
-        if not draws: break
-        keys,items = map(list, zip(*draws))
+        if not pairs: break
+        keys,items = map(list, zip(*pairs))
         items = _transform_items(dl, position, keys, items)
-        draws = [(key,item) for key,item in zip(keys, items) if item is not None]
-    return draws
+        pairs = [(key,item) for key,item in zip(keys, items) if item is not None]
+    return pairs
 
 max_pixels = 2**19 # that end a group of items: 512 images of 32x32 pixels, 11 of 224x224, one photo
 
@@ -190,6 +190,7 @@ def _n_pixels(item):
     if isinstance(item, TensorCategory): return 0 # it has no pixels, and fastai makes reading its `shape` slow
     return math.prod(getattr(item, 'shape', ()))
 
+# %% ../nbs/02_loaders.ipynb #3c8d2f0b
 def _keyed_type_tfms(dl):
     "The type transforms that take a key, with their positions; those of item transforms count up from 0"
     lists = getattr(dl.dataset, 'tls', [dl.dataset]) # of a `Datasets`, or a `TfmdLists`

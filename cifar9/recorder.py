@@ -133,9 +133,9 @@ class RunRecorder(Callback):
         if state: _check_record(state)
         self.folder,self.minutes,self.signals,self.log,self.on_epoch = expand_home(folder),minutes,signals,log,on_epoch
         state = state or dict(epoch=0, batches=0, record=dict(rows=[], sums=[0.]*3, seconds=0., lr=0.))
-        self.start,self.before = (state['epoch'],state['batches']),state['record']
+        self.start,self.resumed = (state['epoch'],state['batches']),state['record']
         self.position = self.start # of the last checkpoint
-        self.rows,self.last_lr = self.before['rows'],self.before['lr']
+        self.rows,self.last_lr = self.resumed['rows'],self.resumed['lr']
 
 # %% ../nbs/13_recorder.ipynb #17a64d13
 @patch
@@ -151,8 +151,8 @@ def before_epoch(self:RunRecorder):
     self.began = time.perf_counter()
     self.sums = {training:torch.zeros(3, dtype=torch.float64, device=self.dls.device) for training in (True,False)}
     if self.batches == 0: return
-    self.began -= self.before['seconds']
-    if this_rank() == 0: self.sums[True] += torch.tensor(self.before['sums'], dtype=torch.float64, device=self.dls.device)
+    self.began -= self.resumed['seconds']
+    if this_rank() == 0: self.sums[True] += torch.tensor(self.resumed['sums'], dtype=torch.float64, device=self.dls.device)
 
 @patch
 def _write_history(self:RunRecorder):

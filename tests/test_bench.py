@@ -12,11 +12,11 @@ bench = Path(__file__).parents[1]/'bench'
 quick = { # script: arguments that make it quick
     'augment.py': '--images 64 --rounds 1',
     'candidates.py': '--rounds 1',
-    'gpu.py': 'speed --device cpu --images 512 --rounds 1',
 }
 weekly = { # a minute each: they start Python many times or compile
     'batch_memory.py': '--photos 3 --megapixels 1 --rounds 1',
     'epoch.py': '--rounds 1 --images 512',
+    'gpu.py': 'speed --device cpu --images 512 --rounds 1',
     'infer.py': '--rounds 1 --models dilated_net',
     'startup.py': '--rounds 1',
     'train_step.py': '--steps 1 --rounds 1 --only first',
@@ -71,7 +71,7 @@ def test_time_to_accuracy_records_when_each_accuracy_was_reached(tmp_path):
     assert 'mean' in text and 'plain_step_ms' in (tmp_path/'w.json').read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_a_training_on_a_lent_machine_goes_on_where_it_was_interrupted(tmp_path):
     options = 'train --recipe fast --model fast_net --data shapes10 --device cpu --set epochs=2 bs=500 --seeds 1 --out'.split()
     first,second = tmp_path/'first', tmp_path/'second'

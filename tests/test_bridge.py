@@ -204,7 +204,7 @@ def test_training_with_masks():
     assert dice > .9, dice
 
 
-@pytest.mark.sweep # 30 s; masks and points are trained with in each run of the tests
+@pytest.mark.sweep # 30 s; masks are trained with in each run of the tests
 def test_training_with_boxes():
     dls = trainable([BBoxBlock, BBoxLblBlock], [lambda d: d[2], lambda d: ['triangle']], 800)
     learn = learner(dls, nn.Sequential(small(4), nn.Tanh()), loss_func=lambda pred, box, label: F.l1_loss(pred, box[:,0]))
@@ -216,6 +216,7 @@ def test_training_with_boxes():
     assert iou > .6, iou
 
 
+@pytest.mark.sweep # 30 s
 def test_training_with_points():
     dls = trainable([PointBlock], [lambda d: d[3]], 800)
     learn = learner(dls, nn.Sequential(small(2), nn.Tanh()), loss_func=lambda pred, point: F.l1_loss(pred, point.view(-1, 2)))

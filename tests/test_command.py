@@ -65,7 +65,7 @@ def test_check_of_a_network_judges_its_design(cli):
     assert 'training was not judged' in cli('check', 'strided_net').stdout
 
 
-@pytest.mark.parametrize('args', [[], ['dilated_net'], ['atrous_net']])
+@pytest.mark.parametrize('args', [[], ['dilated_net'], ['blueprint_net'], ['atrous_net']])
 def test_check_of_weights_judges_the_training(cli, args):
     report,rules = read_report(cli('check', *args, '--json'))
     assert report['training_judged'] and {'augmentations','test accuracy'} <= set(rules)

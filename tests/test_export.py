@@ -185,4 +185,4 @@ def test_int8_loses_little(name, cifar10, tmp_path):
     rows = np.arange(0, 10_000, 5)
     result = compare_export(name, file, cifar10.test_x[rows], cifar10.test_y[rows])
     print(name, file.stat().st_size, result)
-    assert result['accuracy'] > result['torch_accuracy'] - .01 and file.stat().st_size < 300_000
+    assert result['accuracy'] > result['torch_accuracy'] - .01 and file.stat().st_size < 320_000

@@ -105,7 +105,8 @@ def test_runs_with_other_augmentations_fail_at_the_augmentations(name):
     assert 'RandomCrop p=1.0' in report[-2].measured
 
 
-def test_dilated_net_meets_the_whole_brief(): assert check_run('dilated_net').passed
+@pytest.mark.parametrize('name', ['dilated_net','blueprint_net'])
+def test_weights_that_meet_the_whole_brief(name): assert check_run(name).passed
 
 
 def test_the_short_run_of_brief_fails_at_the_accuracy_only():

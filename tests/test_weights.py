@@ -19,7 +19,7 @@ card_images = ('calibration.png','curves.png','mistakes.png')
 def metrics_of(name): return json.loads((weights/name/'metrics.json').read_text())
 
 
-def test_package_has_weights(): assert {'dilated_net','atrous_net'} <= set(names)
+def test_package_has_weights(): assert {'dilated_net','atrous_net','blueprint_net'} <= set(names)
 
 
 @pytest.mark.parametrize('name', names)
@@ -55,7 +55,12 @@ def test_predict_command_takes_the_name(name, cli, tmp_path):
     assert json.loads(r.stdout)['label'] == Predictor(name).predict(image).label
 
 
-def test_best_network_meets_the_brief_but_for_its_augmentation(cli):
+def test_best_network_meets_the_whole_brief_with_both_bonuses(cli):
+    r = cli('check', 'blueprint_net', '--json')
+    assert r.returncode == 0 and all(rule['passed'] for rule in json.loads(r.stdout)['rules'])
+
+
+def test_atrous_net_meets_the_brief_but_for_its_augmentation(cli):
     r = cli('check', 'atrous_net', '--json')
     failed = [rule['name'] for rule in json.loads(r.stdout)['rules'] if not rule['passed']]
     assert (failed, r.returncode) == (['augmentations'], 1) # it was trained with flips, shifts and an 8-pixel hole
@@ -72,14 +77,18 @@ def test_saved_files_follow_the_umask(umask, tmp_path):
     assert modes == dict.fromkeys(('config.json','model.safetensors'), 0o666 & ~umask)
 
 
+def check_correct(n_correct, name):
+    "Compare with the record of the weights; other processors round differently"
+    assert abs(n_correct - metrics_of(name)['correct']) <= 5
+
+
 @pytest.mark.real
-@pytest.mark.parametrize('name', names)
-def test_evaluate_command_agrees_with_the_card(name, installed, cifar10_path):
-    r = installed('evaluate', name, '--data', cifar10_path, '--json')
+def test_evaluate_command_agrees_with_the_card(installed, cifar10_path):
+    r = installed('evaluate', 'dilated_net', '--data', cifar10_path, '--json')
     assert r.returncode == 0, r.stderr
     measured = json.loads(r.stdout)
     assert measured['n'] == 10_000
-    assert abs(measured['correct'] - metrics_of(name)['correct']) <= 5 # other processors round differently
+    check_correct(measured['correct'], 'dilated_net')
 
 
 @pytest.mark.real
@@ -94,6 +103,7 @@ def test_plain_torch_predicts_the_same_classes(name, cifar10, cifar10_path):
     for file,label in rows: label_of.setdefault(np.asarray(Image.open(file)).tobytes(), label)
     table = predictions(name, cifar10)
     assert len(rows) == len(table) == 10_000
+    check_correct((table.actual == table.predicted).sum(), name)
     for image,predicted in zip(table.image, table.predicted): assert label_of[cifar10.test_x[image].tobytes()] == predicted
 
 
