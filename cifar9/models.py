@@ -126,7 +126,7 @@ def atrous_net(
     norm:str='bn',   # 'bn', 'ln' or 'gn'
     act:str='relu',  # name in `cifar9.blocks.acts`
 )->nn.Module:        # normalised `(N,3,32,32)` to scores `(N,n_out)`
-    "The network with the best weights: 198,562 parameters, 128.8 million multiply-accumulates, no stride, pooling only at the end"
+    "A network without a stride, of full and separable convolutions: 198,562 parameters, 128.8 million multiply-accumulates"
     kwargs = dict(drop=drop, norm=norm, act=act)
     c1 = sequential(
         whiten=nn.Conv2d(3, 24, 3, padding=1, bias=False),

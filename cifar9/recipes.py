@@ -134,7 +134,7 @@ def one_cycle(
     `dilated_net` on CIFAR-10, 12 epochs: 83.72 % of the test images, 26.7 minutes, n = 1
     (`images/first_run`: 2 Xeon cores, bfloat16, torch 2.15);
     `blueprint_net`, 150 epochs, the augmentation of the brief, pct_start 0.1, one phase at a time: 94.16 %, n = 1
-    (`cifar9/weights/blueprint_net`: 2 cores of several kinds, bfloat16, torch 2.14)"""
+    (begun on 1 core of an AMD EPYC, ended on 2 of an Intel Xeon; bfloat16, torch 2.14)"""
     dls = _make_dls(data, bs, _augmentation(data, brief_aug, shift), dls_args)
     loss_func = CrossEntropyLossFlat(label_smoothing=smoothing)
     learn = cifar_learner(dls, model(drop=drop), loss_func, opt_func=sgd(wd, mom), phases=phases, **(learner_args or {}))
@@ -255,8 +255,8 @@ def strong(
     **kwargs
 ):
     """One long cycle of Muon with more augmentation, one phase at a time.
-    `atrous_net` on CIFAR-10: 91.66 % of the test images after 60 epochs, n = 1;
-    `dilated_net`, 40 epochs, lr 0.05, not whitened: 88.13 %, n = 1 (`cifar9/weights`: 2 Xeon cores, float32, torch 2.15);
+    `atrous_net` on CIFAR-10: 91.66 % of the test images after 60 epochs, n = 1 (2 Xeon cores, float32, torch 2.15);
+    `dilated_net`, 40 epochs, lr 0.05, not whitened: 88.13 %, n = 1 (1 of 2 Xeon cores, bfloat16, torch 2.15);
     the same with the augmentation of the brief, 80 epochs: 88.65 %, n = 1 (2 EPYC cores, bfloat16, torch 2.14)"""
     return muon_cycle(data, model, epochs, lr=lr, bs=bs, shift=shift, hole=hole, phases=phases, **kwargs)
 
