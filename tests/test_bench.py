@@ -61,7 +61,7 @@ def test_a_slower_script_prints_its_tables(script, tmp_path):
     prints_tables(script, weekly[script], tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_time_to_accuracy_records_when_each_accuracy_was_reached(tmp_path):
     options = '--seeds 7 --goal .01 --data shapes10 --epochs 2 --bs 500'.split()
     text = run('time_to_accuracy.py', '--out', tmp_path/'w', *options)

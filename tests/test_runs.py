@@ -16,7 +16,7 @@ images = Path(__file__).parents[1]/'images'
 run_files = ['config.json','curves.png','history.csv','metrics.json','model.safetensors']
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_killed_and_resumed_ends_with_the_same_weights(tmp_path, installed):
     args = ['train','--data','shapes10','--epochs','3','--bs','250']
     uninterrupted = installed(*args, '--out', tmp_path/'uninterrupted')
