@@ -6,14 +6,16 @@
 __all__ = ['cifar10_mean', 'AlbumentationsTransform', 'split_name', 'show_augmented', 'brief_tfms', 'flip_shift_tfms']
 
 # %% ../nbs/05_augment.ipynb #36cc0ada
+from .compose import is_geometric, pipeline_for # whose import checks the version of albumentations
 from .keyed import CounterRandom, KeyedDataset, PREVIEW_EPOCHS, is_same, philox_uniform, restored_generators
-from .loaders import KeyedDL, NormalizedImage
-from .pipelines import ( # which checks the version of albumentations
+from .keyed_dl import KeyedDL
+from .loaders import NormalizedImage
+from .pipelines import (
     all_transforms, as_array, as_compose, check_arguments, check_normalizers, check_range, check_targets, is_own, needed_targets,
     normalizers, pipeline_from_dict, pipeline_to_dict, unit_range_transforms, warn_of_resize)
 from .targets import (
-    check_sample, draw_sample, flatten, from_targets, is_geometric, only_image, pipeline_for, sample_to_show, target_kinds,
-    to_targets, tuple_like, unflatten, with_image)
+    check_sample, draw_sample, flatten, from_targets, only_image, sample_to_show, target_kinds, to_targets,
+    tuple_like, unflatten, with_image)
 from .vectorized import batch_transforms, n_draws, run_batch, why_not_vectorized
 
 import math, random, warnings
@@ -146,7 +148,7 @@ def _key_at_random(split_idx):
     "A key for a sample that has none; warns if a loader passes the sample, because it should have given a key"
     if split_idx != _by_hand:
         warnings.warn('AlbumentationsTransform got an item without its key, so the augmentation depends on the number of workers, expected '
-                      'a KeyedDL; use TfmdDL in place of DataLoader, call KeyedDL.adopt(dl) of cifar9.loaders on each loader, or give '
+                      'a KeyedDL; use TfmdDL in place of DataLoader, call KeyedDL.adopt(dl) of cifar9.keyed_dl on each loader, or give '
                       'item_tfms when you make the loaders', stacklevel=1)
     elif get_worker_info() and not isinstance(get_worker_info().dataset, KeyedDataset):
         warnings.warn('AlbumentationsTransform was called in a worker without a key, so the augmentation depends on the number of workers, '

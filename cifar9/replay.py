@@ -7,7 +7,8 @@ __all__ = ['batch_keys', 'record', 'replay']
 
 # %% ../nbs/05_replay.ipynb #25abc886
 from .keyed import PREVIEW_EPOCHS, epoch_keys, stream_id
-from .loaders import ArrayDL, KeyedDL
+from .keyed_dl import KeyedDL
+from .loaders import ArrayDL
 from .augment import AlbumentationsTransform
 
 import json

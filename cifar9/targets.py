@@ -5,19 +5,18 @@
 # %% auto #0
 __all__ = ['PILCleanImage', 'target_kind', 'target_kinds', 'is_image_group', 'flatten', 'tuple_like', 'unflatten', 'pixels',
            'image_like', 'OnlyImage', 'only_image', 'with_image', 'target_names', 'to_targets', 'from_targets',
-           'check_sample', 'is_geometric', 'pipeline_for', 'sample_to_show', 'draw_sample']
+           'check_sample', 'sample_to_show', 'draw_sample']
 
 # %% ../nbs/04_targets.ipynb #b4ee2d82
 from .loaders import NormalizedImage
-from .pipelines import all_transforms, as_array, box_params, is_own # which checks the version of albumentations
+from .pipelines import as_array
 
 import warnings
 from collections import Counter
-from copy import copy, deepcopy
-from functools import partial
+from copy import copy
 from typing import NamedTuple
 
-import albumentations as A, cv2, numpy as np, torch
+import numpy as np, torch
 from PIL import Image
 from fastai.data.transforms import ToTensor
 from fastai.torch_core import TensorImageBase, TensorMask
@@ -284,80 +283,6 @@ def check_sample(
         if moves and kind is None and isinstance(o, torch.Tensor) and tuple(o.shape[-2:]) in sizes:
             warnings.warn(f'a {type(o).__name__} of shape {tuple(o.shape)} is as large as its image but does not move with it, expected a '
                           'TensorMask for a mask or a map; do nothing if it should stay', stacklevel=2)
-
-# %% ../nbs/04_targets.ipynb #d9f7056b
-_not_geometric = (A.CoarseDropout, A.ConstrainedCoarseDropout, A.Erasing, A.FrequencyMasking, A.GridDropout, A.Lambda, A.MaskDropout,
-                  A.Morphological, A.Mosaic, A.OverlayElements, A.PixelDropout, A.TimeMasking, A.XYMasking)
-
-def is_geometric(t):
-    "Does the transform `t` move the parts of an image?"
-    return isinstance(t, A.DualTransform) and not isinstance(t, _not_geometric)
-
-# %% ../nbs/04_targets.ipynb #c499cd3f
-_resizing = A.Resize, A.LongestMaxSize, A.SmallestMaxSize, A.RandomScale, A.RandomSizedCrop, A.RandomResizedCrop, A.RandomSizedBBoxSafeCrop
-
-def _replace_method(t, name, method):
-    "Replace the method `name` of the transform `t`; uses an undocumented method of Albumentations 2.0.8"
-    setattr(t, name, method)
-    t._set_keys() # a transform looks up its methods once, when it is created
-
-def _resize_from_the_edge(method, keypoints, *args, **kwargs):
-    "Call `method` of a resizing transform with keypoints that count from the edge of the image"
-    half_pixel = np.zeros(keypoints.shape[1], np.float32)
-    half_pixel[:2] = .5 # x and y; the other columns are angles and scales
-    return method(keypoints + half_pixel, *args, **kwargs) - half_pixel
-
-def _without_reflection(t, method, keypoints, *args, **kwargs):
-    "Call `method` of `t` without its reflected border, for which Albumentations adds the mirror images of the keypoints"
-    border_mode,t.border_mode = t.border_mode,cv2.BORDER_CONSTANT
-    try: return method(keypoints, *args, **kwargs)
-    finally: t.border_mode = border_mode
-
-# %% ../nbs/04_targets.ipynb #7c7ca1a2
-def _without_new_codes(t, method, mask, *args, **kwargs):
-    "Call `method` of `t`, which changes masks as images; raises a `ValueError` if it interpolates between the codes of an integer mask"
-    new = method(mask, *args, **kwargs)
-    if mask.dtype.kind == 'f': return new
-    codes = np.setdiff1d(new, mask)
-    between = codes[(codes > mask.min()) & (codes < mask.max())]
-    if not len(between): return new
-    name = type(t).__name__
-    raise ValueError(f'{name} makes the code {between[0]} in a mask that only has others from {mask.min()} to {mask.max()}; give '
-                     f'{name} a method apply_to_mask that interpolates with cv2.INTER_NEAREST')
-
-# %% ../nbs/04_targets.ipynb #03a68470
-_box_limits = 'min_area', 'min_visibility', 'min_width', 'min_height', 'check_each_transform', 'max_accept_ratio'
-
-def _target_params(compose, kinds):
-    "The `bbox_params` and `keypoint_params` for samples with targets of `kinds`"
-    params = {}
-    if 'bboxes' in kinds:
-        user_params = box_params(compose)
-        limits = {name:getattr(user_params, name) for name in _box_limits} if user_params else {}
-        params['bbox_params'] = A.BboxParams(
-            format='pascal_voc', label_fields=['box_rows'], clip=True, filter_invalid_bboxes=True, **limits)
-    if 'keypoints' in kinds: params['keypoint_params'] = A.KeypointParams(format='xy', remove_invisible=False)
-    return params
-
-# %% ../nbs/04_targets.ipynb #5e0d11d8
-def pipeline_for(
-    compose:A.Compose, # from `as_compose`
-    kinds:frozenset,   # the kinds of target in the samples
-    n:int=1,           # the number of targets in a sample
-)->A.Compose:          # a copy of `compose` for `to_targets` and `from_targets`
-    "`compose`, prepared for samples with `n` targets of `kinds`"
-    transforms = deepcopy(compose.transforms)
-    clean = {f"clean{i or ''}":'image' for i in range(n)}
-    for top in transforms:
-        for t in all_transforms(top):
-            if isinstance(t, _resizing): _replace_method(t, 'apply_to_keypoints', partial(_resize_from_the_edge, t.apply_to_keypoints))
-            if hasattr(t, 'border_mode'): _replace_method(t, 'apply_to_keypoints', partial(_without_reflection, t, t.apply_to_keypoints))
-            if is_own(t) and getattr(type(t), 'apply_to_mask', None) is A.DualTransform.apply_to_mask:
-                _replace_method(t, 'apply_to_mask', partial(_without_new_codes, t, t.apply_to_mask))
-            if is_geometric(t): t.add_targets(clean)
-    names = {f'{kind}{i}':kind for kind in ('image','mask') for i in range(1, n)}
-    return A.Compose(transforms, p=compose.p, is_check_shapes=False, additional_targets=names,
-                     mask_interpolation=compose.mask_interpolation, **_target_params(compose, kinds))
 
 # %% ../nbs/04_targets.ipynb #8be57b0d
 def sample_to_show(image, mask=None, boxes=None, points=None):

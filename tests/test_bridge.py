@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from cifar9.augment import AlbumentationsTransform
 from cifar9.datasets import make_shapes10
-from cifar9.loaders import KeyedDL
+from cifar9.keyed_dl import KeyedDL
 from cifar9.replay import batch_keys, record, replay
 
 pytestmark = pytest.mark.filterwarnings('ignore')

@@ -88,7 +88,7 @@ def test_an_import_from_below_is_found(statement):
 
 def test_the_imports_of_the_real_modules_are_seen():
     assert ('datasets','ImageArrays') in set(imports(source['loaders'])) # nbdev writes `from .datasets import ...`
-    assert {'datasets','loaders','targets'} <= everything_above('augment')
+    assert {'datasets','keyed_dl','loaders','compose','targets'} <= everything_above('augment')
 
 
 @each

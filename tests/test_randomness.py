@@ -18,7 +18,8 @@ from torch import multiprocessing, nn
 from cifar9.augment import AlbumentationsTransform, brief_tfms
 from cifar9.datasets import make_shapes10
 from cifar9.keyed import keyed_loader
-from cifar9.loaders import KeyedDL, cifar_dls
+from cifar9.keyed_dl import KeyedDL
+from cifar9.loaders import cifar_dls
 from cifar9.learner import cifar_learner
 
 
