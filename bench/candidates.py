@@ -57,7 +57,7 @@ def row(name, measured, epochs, finals):
 if __name__ == '__main__':
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('--rounds', type=int, default=9, help='timed steps of each network')
-    p.add_argument('--epochs', type=int, default=6, help='of the short runs')
+    p.add_argument('--epochs', type=int, default=4, help='of the short runs')
     args = p.parse_args()
     data = make_shapes10(2*bs, 10)
     measured = alternate({name: make_step(data, candidate) for name,candidate in candidates.items()}, args.rounds)

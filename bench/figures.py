@@ -48,6 +48,7 @@ def time_to_accuracy():
     fig,ax = plt.subplots(figsize=(8,4.2), layout='constrained')
     plot_runs(ax, 'fast', 'C1', 'fast_net, recipe fast')
     plot_runs(ax, 'fast_dilated', 'C0', 'dilated_net, recipe fast')
+    plot_runs(ax, 'fast_brief_dilated', 'C2', 'dilated_net, recipe fast, augmentations of the brief')
     epoch = steps_per_epoch*summary_of('fast')['plain_step_ms']/1e3 # seconds
     label = f'the original: plain loop, {epoch:.0f} s an epoch'
     ax.plot(original['epoch']*epoch/60, original['test_accuracy'], color='C7', lw=1.2, label=label)
