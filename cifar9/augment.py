@@ -11,8 +11,8 @@ from .keyed import CounterRandom, KeyedDataset, PREVIEW_EPOCHS, is_same, philox_
 from .keyed_dl import KeyedDL
 from .loaders import NormalizedImage
 from .pipelines import (
-    all_transforms, as_array, as_compose, check_arguments, check_normalizers, check_range, check_targets, is_own, needed_targets,
-    normalizers, pipeline_from_dict, pipeline_to_dict, unit_range_transforms, warn_of_resize)
+    all_transforms, as_array, as_compose, check_arguments, check_normalizers, check_range, check_targets, denormalize, is_own,
+    needed_targets, normalizers, pipeline_from_dict, pipeline_to_dict, unit_range_transforms, warn_of_resize)
 from .targets import (
     check_sample, draw_sample, flatten, from_targets, only_image, sample_to_show, target_kinds, to_targets,
     tuple_like, unflatten, with_image)
@@ -22,7 +22,7 @@ import math, random, warnings
 from collections import defaultdict
 from contextlib import contextmanager, suppress
 
-import albumentations as A, cv2, numpy as np, torch
+import albumentations as A, cv2, numpy as np
 from fastai.data.core import TfmdDL
 from fastai.data.load import DataLoader, SkipItemException
 from fastai.torch_core import TensorImage
@@ -289,21 +289,11 @@ def __repr__(self:AlbumentationsTransform):
     return f'{type(self).__name__}({pipelines}, seed={self.seed}; samples with one image: {mode})'
 
 # %% ../nbs/05_augment.ipynb #2f1c0a12
-def _denormalize(x, found):
-    "The image `x` that the normalizers `found` made as a `TensorImage` from 0 to 1; stretched to that range if mean and std are unknown"
-    x = TensorImage(x.float())
-    t = found[-1] if found else None
-    if isinstance(t, A.ToFloat): return (x*(t.max_value or 255)/255).clamp(0, 1)
-    if isinstance(t, A.Normalize) and t.normalization == 'standard':
-        mean,std = (torch.tensor(values).view(-1,1,1) for values in (t.mean, t.std))
-        return (x*std + mean).clamp(0, 1)
-    return (x-x.min())/(x.max()-x.min()).clamp(min=1e-6)
-
 @patch
 def decode(self:AlbumentationsTransform, o, split_idx=None, **kwargs):
     "Undo normalizing, so that fastai can show `o`"
     if isinstance(o, tuple): return tuple_like([self.decode(x, split_idx) for x in o], o)
-    return _denormalize(o, normalizers(self.train)) if isinstance(o, NormalizedImage) else o # `valid` normalizes alike
+    return TensorImage(denormalize(o.float(), self.train)) if isinstance(o, NormalizedImage) else o # `valid` normalizes alike
 
 # %% ../nbs/05_augment.ipynb #2f1c0a13
 def show_augmented(

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['check_albumentations', 'box_params', 'all_transforms', 'is_own', 'as_compose', 'needed_targets', 'check_targets',
            'unit_range_transforms', 'check_range', 'as_array', 'runs_always', 'normalizers', 'check_normalizers',
-           'final_size', 'warn_of_resize', 'pipeline_to_dict', 'pipeline_from_dict', 'check_arguments']
+           'denormalize', 'final_size', 'warn_of_resize', 'pipeline_to_dict', 'pipeline_from_dict', 'check_arguments']
 
 # %% ../nbs/03_pipelines.ipynb #5e0d11a1
 import os
@@ -232,6 +232,20 @@ def check_normalizers(
         raise ValueError(f"train normalizes by {texts[0] or 'nothing'} and valid by {in_valid or 'nothing'}, expected the same in both, "
                          'such as AlbumentationsTransform([..., A.Normalize()], valid=[A.Normalize()])')
     for p in pipelines: _check_after_normalize(p)
+
+# %% ../nbs/03_pipelines.ipynb #efcd65b9
+def denormalize(
+    x:torch.Tensor,    # image that `compose` normalized, float `(C,H,W)`
+    compose:A.Compose, # from `as_compose`
+)->torch.Tensor:       # from 0 to 1, `(C,H,W)`; stretched to that range if mean and standard deviation are unknown
+    "The image `x` as it was before the last normalizer of `compose`"
+    found = normalizers(compose)
+    t = found[-1] if found else None
+    if isinstance(t, A.ToFloat): return (x*(t.max_value or 255)/255).clamp(0, 1)
+    if isinstance(t, A.Normalize) and t.normalization == 'standard':
+        mean,std = (torch.tensor(values).view(-1,1,1) for values in (t.mean, t.std))
+        return (x*std + mean).clamp(0, 1)
+    return (x-x.min())/(x.max()-x.min()).clamp(min=1e-6)
 
 # %% ../nbs/03_pipelines.ipynb #96102daf
 _sizing = (A.Resize, A.RandomResizedCrop, A.RandomSizedCrop, A.RandomSizedBBoxSafeCrop, A.CenterCrop, A.RandomCrop,

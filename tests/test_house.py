@@ -179,3 +179,11 @@ def test_every_requirement_has_a_lower_bound_which_ci_versions_installs():
     lower = {r.name: [s.version for s in r.specifier if s.operator == '>='] for r in required}
     assert {name for name,versions in lower.items() if len(versions) != 1} == set()
     assert runpy.run_path(root/'.ci'/'versions')['oldest']() == [f'{name}=={version}' for name,(version,) in lower.items()]
+
+
+def test_no_committed_record_names_a_folder_of_one_machine():
+    configs = [f for parent in ('images','bench','cifar9/weights') for f in (root/parent).glob('**/config.json')]
+    sources = {f.parent.name: json.loads(f.read_text(encoding='utf-8')).get('source', '') for f in configs}
+    assert len(configs) > 10
+    named = {run: source for run,source in sources.items() if source.startswith('/')}
+    assert not named, f"put 'an image tree' in their place: {named}"
