@@ -181,6 +181,12 @@ def test_every_requirement_has_a_lower_bound_which_ci_versions_installs():
     assert runpy.run_path(root/'.ci'/'versions')['oldest']() == [f'{name}=={version}' for name,(version,) in lower.items()]
 
 
+def test_a_keyed_loader_converts_items_without_another_import_of_fastai():
+    code = 'from cifar9.keyed_dl import KeyedDL, ToTensor; print(KeyedDL([1,2], bs=2, num_workers=0, after_item=[ToTensor()]).one_batch())'
+    r = run_python(code)
+    assert r.stdout == 'tensor([1, 2])\n', r.stderr
+
+
 def test_no_committed_record_names_a_folder_of_one_machine():
     configs = [f for parent in ('images','bench','cifar9/weights') for f in (root/parent).glob('**/config.json')]
     sources = {f.parent.name: json.loads(f.read_text(encoding='utf-8')).get('source', '') for f in configs}
