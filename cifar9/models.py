@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['models', 'register_model', 'BlockNet', 'dilated_net', 'strided_net', 'fast_net', 'atrous_net', 'blueprint_net',
-           'save_weights', 'load_weights', 'list_pretrained', 'pretrained_folder', 'create_model', 'ModelList',
-           'list_models', 'save_model', 'load_model']
+           'list_pretrained', 'pretrained_folder', 'create_model', 'ModelList', 'list_models', 'save_model',
+           'load_model']
 
 # %% ../nbs/10_models.ipynb #f6a7f9d6
 import difflib, inspect, json
@@ -16,14 +16,13 @@ from importlib.resources import files
 from pathlib import Path
 from reprlib import repr as short_repr
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from .blocks import BlueprintBlock, DilatedBlock, OutputBlock, ResidualPair, activation, blueprint_unit, conv_unit
 from .blocks import depthwise_separable_conv, norm_act_drop, separable_unit, sequential
 from .config import read_config
 from .datasets import atomic_write, expand_home
+from .weights_file import load_weights, model_name, save_weights
 
 # %% ../nbs/10_models.ipynb #4ac89daa
 models = {} # name: model function
@@ -42,11 +41,6 @@ def register_model(
     models[make_net.__name__] = make
     return make
 
-def _name_of(model):
-    "Name of its model function, else of its class"
-    if hasattr(model, 'made_by'): return model.made_by[0]
-    return type(model).__name__
-
 # %% ../nbs/10_models.ipynb #52bcee78
 class BlockNet(nn.Sequential):
     "Named blocks in sequence, then a flat output: `(N,3,H,W)` to `(N,n_out)`"
@@ -57,7 +51,7 @@ def _check_size(model, inputs):
     shape = tuple(inputs[0].shape)
     if len(shape) == 4 and shape[-2:] == (32,32): return
     advice = 'its kernels fit 32x32 pixels only, so resize the images first'
-    raise ValueError(f'{_name_of(model)} got a batch of shape {shape}, expected (N,3,32,32); {advice}')
+    raise ValueError(f'{model_name(model)} got a batch of shape {shape}, expected (N,3,32,32); {advice}')
 
 # %% ../nbs/10_models.ipynb #10a5e403
 @register_model
@@ -181,55 +175,6 @@ def blueprint_net(
         trunk=trunk(nf4, depths[3], dilation=4),          # 128,20,20
         **norm_act_drop(nf4, **kwargs))
     return BlockNet(OrderedDict(c1=c1, c2=c2, c3=c3, c4=c4, o=_average_and_classify(nf4, n_out)))
-
-# %% ../nbs/10_models.ipynb #001f0bfb
-def save_weights(
-    model:nn.Module,
-    file:str|Path,   # `.safetensors`
-):
-    "Write all parameters and buffers; the file appears when it is complete"
-    tensors = {name:tensor.contiguous() for name,tensor in model.state_dict().items()}
-    with atomic_write(file) as part: save_file(tensors, part)
-
-# %% ../nbs/10_models.ipynb #10a5e409
-def _read_tensors(file):
-    "`{name: tensor}` of a safetensors file"
-    file = expand_home(file)
-    if not file.is_file(): raise FileNotFoundError(f"no weights at '{file}', expected a file that `save_weights` wrote")
-    with file.open('rb'): pass # safetensors says of a file that you may not read that it does not exist
-    try: return load_file(file)
-    except (SafetensorError, RuntimeError, ValueError, LookupError, MemoryError) as e:
-        reason = str(e).splitlines()[0]
-        raise ValueError(f"'{file}' is not a complete safetensors file ({reason}); copy it again, or train again") from e
-
-def _bad_tensor(model):
-    "Name of the first tensor with values that are not finite, or None"
-    tensors = model.state_dict().items()
-    return next((name for name,tensor in tensors if tensor.is_floating_point() and not tensor.isfinite().all()), None)
-
-# %% ../nbs/10_models.ipynb #65494acd
-def load_weights(
-    model:nn.Module,
-    file:str|Path,   # written by `save_weights`
-    skip_mismatched:bool=False, # keep the model's own tensor where the file's has another shape
-)->nn.Module:        # the same model
-    "Read the weights file of a model with the same layers"
-    tensors = _read_tensors(file)
-    own = model.state_dict()
-    both = own.keys() & tensors.keys()
-    if skip_mismatched: tensors |= {name:own[name] for name in both if own[name].shape != tensors[name].shape}
-    try:
-        for name in both:
-            if own[name].is_floating_point() and not tensors[name].is_floating_point():
-                raise RuntimeError(f'{name} has values of type {tensors[name].dtype}, expected floats')
-        model.load_state_dict(tensors)
-    except RuntimeError as e:
-        reason = ' '.join(str(e).split())[:200]
-        advice = 'create the model with the arguments that it was trained with'
-        raise ValueError(f"the weights in '{file}' do not fit {_name_of(model)} ({reason}); {advice}") from e
-    bad = _bad_tensor(model)
-    if bad: raise ValueError(f"the weights in '{file}' are not finite ({bad}), because their training failed; train again")
-    return model
 
 # %% ../nbs/10_models.ipynb #33d52b76
 def list_pretrained()->list:
