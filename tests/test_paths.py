@@ -13,7 +13,7 @@ from PIL import Image
 
 import cifar9
 from cifar9 import archives, checkpoint, cifar10, config, datasets, drawing, export, inference, interp
-from cifar9 import models, own_images, recorder, runs, show, start
+from cifar9 import models, own_images, recorder, run_folder, runs, show, start, weights_file
 from cifar9.learner import cifar_learner
 from cifar9.loaders import cifar_dls
 
@@ -66,8 +66,8 @@ def save_and_load_checkpoint():
 
 
 def save_and_load_weights():
-    models.save_weights(models.fast_net(), '~/w.safetensors')
-    models.load_weights(models.fast_net(), '~/w.safetensors')
+    weights_file.save_weights(models.fast_net(), '~/w.safetensors')
+    weights_file.load_weights(models.fast_net(), '~/w.safetensors')
 
 
 def export_and_compare(write_file, file):
@@ -121,7 +121,9 @@ cases = { # functions, and a call that fails unless each of them expands `~`
     'start_model take_weights': lambda: start.take_weights(models.create_model(start.start_model(run)), run),
     'RunRecorder': lambda: recorder.RunRecorder('~/x').folder == Path.home()/'x',
     'read_history': lambda: len(recorder.read_history('~/run/history.csv')) == 1,
-    'read_run': lambda: len(runs.read_run(run).history) == 1,
+    'write_json': lambda: run_folder.write_json({}, '~/b.json') or written('b.json'),
+    'new_folder': lambda: run_folder.new_folder('~/x', {}) == Path.home()/'x',
+    'read_run': lambda: len(run_folder.read_run(run).history) == 1,
     'check_run': lambda: len(runs.check_run(run)) > 5,
     'train': train_from_and_resume,
     'evaluate evaluation_learner': lambda: runs.evaluate(run, '~/own')['n'] == 20,
