@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cifar9.datasets import make_shapes10
 from cifar9.recipes import recipes
-from cifar9.runs import read_run
+from cifar9.run_folder import read_run
 from cifar9.summary import layer_table
 from turns import alternate, bare_steps, spread, table, where
 from what_helps import changes, read_accuracies

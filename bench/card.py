@@ -20,7 +20,8 @@ from cifar9.interp import calibration, per_class, plot_calibration, predictions,
 from cifar9.models import load_model, models
 from cifar9.receptive_field import receptive_field
 from cifar9.recipes import recipes
-from cifar9.runs import evaluate, read_run
+from cifar9.run_folder import read_run
+from cifar9.runs import evaluate
 from cifar9.summary import layer_table
 from turns import table
 

@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from cifar9.models import list_pretrained, pretrained_folder
-from cifar9.runs import read_run
+from cifar9.run_folder import read_run
 
 here = Path(__file__).parent
 images = here.parent/'images'

@@ -35,7 +35,8 @@ from cifar9.learner import cifar_learner
 from cifar9.loaders import cifar_dls, normalize_images
 from cifar9.models import create_model, models
 from cifar9.recipes import kernels_last, muon, recipes
-from cifar9.runs import read_run, train
+from cifar9.run_folder import read_run
+from cifar9.runs import train
 from turns import alternate, spread, table, timed, where
 
 

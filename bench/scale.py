@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from cifar9.recorder import machine, versions
-from cifar9.runs import read_run
+from cifar9.run_folder import read_run
 
 variants = { # name: threads of a process, what starts the command
     'one process, one thread': (1, [sys.executable]),

@@ -21,7 +21,9 @@ from .drawing import draw_architecture
 from .models import create_model, load_model
 from .recipes import recorded_tfms
 from .start import load_images
-from .runs import evaluation_learner, read_run
+from .run_folder import read_run
+from .runs import evaluation_learner
+from .weights_file import model_name
 from .interp import confusion, gradcam, last_features, per_class, plot_calibration, prediction_table
 from .interp import show_maps, show_mistakes, show_occlusion
 
@@ -49,7 +51,7 @@ def measure(
 
 def _name(run_or_model):
     "Name of a network in a title"
-    if isinstance(run_or_model, nn.Module): return getattr(run_or_model, 'made_by', [type(run_or_model).__name__])[0]
+    if isinstance(run_or_model, nn.Module): return model_name(run_or_model)
     folder = expand_home(run_or_model)
     if not folder.is_dir(): return str(run_or_model)
     return f"{read_run(folder).config['model']}, {folder.resolve().name}"

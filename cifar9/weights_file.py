@@ -43,7 +43,7 @@ def _bad_tensor(model):
 def model_name(
     model:nn.Module,
 )->str:
-    "Name of the model function that made `model`, else of its class"
+    "Name of the model function that made `model`, else of its Python class"
     if hasattr(model, 'made_by'): return model.made_by[0]
     return type(model).__name__
 

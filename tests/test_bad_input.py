@@ -19,10 +19,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]/'bench'))
 import trust
 from cifar9.export import export_hub
 from cifar9.inference import Predictor, find_images
-from cifar9.models import create_model, load_model, save_model, save_weights
+from cifar9.models import create_model, load_model, save_model
 from cifar9.recipes import recipe_settings
 from cifar9.recorder import read_history
-from cifar9.runs import read_run
+from cifar9.run_folder import read_run
+from cifar9.weights_file import save_weights
 import test_hostile
 from test_hostile import check
 

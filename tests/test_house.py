@@ -1,5 +1,6 @@
 "The house: which chapter imports which, how large the modules are, and what an import costs"
 import ast
+import importlib
 import json
 import re
 import runpy
@@ -68,6 +69,17 @@ def run_python(code):
 
 
 def test_every_chapter_is_a_module(): assert sorted(order) == sorted(source) and len(order) >= 17
+
+
+def test_the_readme_lists_every_chapter_in_order():
+    readme = (root/'README.md').read_text(encoding='utf-8')
+    assert re.findall(r'^\|[ \w]*\| \[`(\d\d_\w+)`\]', readme, re.M) == [f.stem for f in notebooks]
+
+
+@pytest.mark.parametrize('name', ['runs.read_run', 'models.save_weights', 'models.load_weights', 'loaders.KeyedDL'])
+def test_names_can_still_be_imported_from_where_they_were(name):
+    module,_,function = name.partition('.')
+    assert hasattr(importlib.import_module(f'cifar9.{module}'), function)
 
 
 @each
