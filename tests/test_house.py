@@ -200,7 +200,7 @@ def test_a_keyed_loader_converts_items_without_another_import_of_fastai():
 
 
 def test_no_committed_record_names_a_folder_of_one_machine():
-    configs = [f for parent in ('images','bench','cifar9/weights') for f in (root/parent).glob('**/config.json')]
+    configs = [f for parent in (root/'images', root/'bench', package/'weights') for f in parent.glob('**/config.json')]
     sources = {f.parent.name: json.loads(f.read_text(encoding='utf-8')).get('source', '') for f in configs}
     assert len(configs) > 10
     named = {run: source for run,source in sources.items() if source.startswith('/')}
