@@ -163,6 +163,10 @@ def _calibration_reader(images, bs=50):
             return None if start is None else {'images': images[start:start+bs]}
     return Reader()
 
+def _norms(file):
+    "Names of the batch norms in an ONNX graph; those that follow a convolution have become a part of it"
+    return [node.name for node in _extra('onnx').load(file).graph.node if node.op_type == 'BatchNormalization']
+
 def _images_of(model, data):
     "`data`, or what a model was trained on, as `ImageArrays`"
     if data is None and not model.config.get('data'):
@@ -188,7 +192,7 @@ def export_int8(
         export_onnx(model, floats)
         _extra('onnxruntime.quantization.shape_inference').quant_pre_process(floats, prepared, skip_symbolic_shape=True)
         quantization.quantize_static(
-            prepared, part, _calibration_reader(train_x[rows]), per_channel=True,
+            prepared, part, _calibration_reader(train_x[rows]), per_channel=True, nodes_to_exclude=_norms(prepared),
             activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8)
     return file
 

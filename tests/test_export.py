@@ -9,6 +9,8 @@ import pytest
 for package in ('onnx', 'onnxscript', 'onnxruntime', 'timm'):
     pytest.importorskip(package, reason=f'{package} is in the extra cifar9[export]')
 
+import onnx
+
 from cifar9.datasets import make_shapes10
 from cifar9.export import compare_export, export_hub, export_int8, export_model, export_onnx, export_torch
 from cifar9.models import create_model, list_pretrained, load_model, save_model
@@ -176,6 +178,16 @@ def test_real_images_get_the_same_class(name, cifar10, tmp_path):
         result = export_model(name, form, tmp_path/file, data=cifar10)
         print(name, form, result)
         assert result['same_class'] == result['n'] == 1000 and result['largest_difference'] < 1e-5
+
+
+def test_int8_leaves_norms_that_follow_no_convolution_and_warns_of_nothing(tmp_path, caplog):
+    shapes = make_shapes10(100, 10)
+    net = create_model('blueprint_net', widths=(8,8,8,8), depths=(1,1,1,1))
+    folder = save_model(net, tmp_path/'net', shapes.classes, *shapes.stats, data='shapes10')
+    file = export_int8(folder, tmp_path/'a.onnx', shapes)
+    types = [node.op_type for node in onnx.load(file).graph.node]
+    assert types.count('BatchNormalization') == 8 and 'DequantizeLinear' in types # two in c1, c2, c3; one in c4's block and one after it
+    assert not [record for record in caplog.records if record.levelname == 'WARNING']
 
 
 @pytest.mark.real
